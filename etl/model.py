@@ -14,7 +14,7 @@ from uuid import UUID
 
 from etl.errors import CdrError
 
-Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Value: TypeAlias = str | int | bool | datetime | timedelta
 """A typed field value as PostgreSQL will hold it."""
 

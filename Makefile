@@ -1,0 +1,57 @@
+# Two commands for a fresh machine (python3 >= 3.11, make, a package registry): `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SEED   ?= 1
+FOR    ?= 60s
+SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench campaign lock clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.installed ## the whole pipeline on this machine: PostgreSQL, simulated recorders, worker
+	$(BIN)/cdr demo
+
+test: $(VENV)/.installed ## all tests, against the built wheel
+	$(BIN)/pytest
+
+lint: $(VENV)/.dependencies ## ruff, mypy --strict, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dependencies ## let ruff write
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed ## the benchmarks; about five minutes
+	$(BIN)/python -m benchmarks
+
+campaign: $(VENV)/.installed ## worker, database and simulators with faults against an oracle: SEED=1 FOR=60s
+	$(BIN)/python -m tests.campaign --seed $(SEED) --for $(FOR)
+
+lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*.txt (needs uv)
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
+	    --python-version 3.11 --all-extras pyproject.toml -o requirements.txt
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
+	    --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements-dev.txt
+
+clean: ## forget everything that was built
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.dependencies: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cdr-archive needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
+	rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	@touch $@
