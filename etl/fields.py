@@ -43,14 +43,14 @@ class Field:
 
 def _parties() -> tuple[Field, ...]:
     what = {
-        "caller_id": "number or address (such as a SIP URI) of the {} party",
-        "name": "display name of the {} party",
+        "caller_id": "Number or address (such as a SIP URI) of the {} party",
+        "name": "Display name of the {} party",
         "ip": "IP address or addresses of the {} party, as reported",
-        "eth": "ethernet address or addresses of the {} party, as reported",
-        "device": "device of the {} party, as reported",
+        "eth": "Ethernet address or addresses of the {} party, as reported",
+        "device": "Device of the {} party, as reported",
     }
     return tuple(
-        Field(f"{side}_{part}", FieldType.TEXT, text.format(party).capitalize().replace("ip address", "IP address"))
+        Field(f"{side}_{part}", FieldType.TEXT, text.format(party))
         for side, party in (("source", "calling"), ("destination", "called"))
         for part, text in what.items()
     )
