@@ -1,0 +1,136 @@
+"""What could not be understood or stored, kept as it came."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Literal
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy import Select, func, select, update
+
+from etl.errors import UsageError
+from etl.model import Fact, Json, Quarantined
+from etl.store import schema
+from etl.store.database import Connection, Cursor, run
+
+_table = schema.quarantine.c
+
+REFUSED = "refused_by_database"
+"""Reason of a fact that PostgreSQL would not take."""
+
+_ADD = """
+INSERT INTO cdr.quarantine (digest, observed_at, recorder, origin, reason, session, note, body)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (digest) DO NOTHING
+"""
+
+
+def digest(found: Quarantined) -> bytes:
+    """Identity of what was received: where from, when, and the bytes; not the reason, whose words may change."""
+    content = blake2b(digest_size=16)
+    for part in (found.recorder or "", found.origin, found.observed_at.isoformat()):
+        content.update(part.encode(errors="surrogatepass") + b"\0")
+    content.update(found.body)
+    return content.digest()
+
+
+def refused(fact: Fact, error: Exception) -> Quarantined:
+    """A fact that PostgreSQL would not take, with the SQLSTATE (no values: they are personal)."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    note: dict[str, Json] = {
+        "kind": fact.kind.value,
+        "call_id": _storable(fact.call_id),
+        "sqlstate": state,
+        "error": type(error).__name__,
+    }
+    origin = "stream" if fact.recorder else fact.kind.value
+    return Quarantined(fact.observed_at, fact.recorder, origin, REFUSED, fact.element, note=note)
+
+
+def add(cursor: Cursor, found: Sequence[Quarantined]) -> Counter[tuple[str | None, str]]:
+    """Store what is new of it, in one order for all writers; the number of rows added by recorder and reason."""
+    added: Counter[tuple[str | None, str]] = Counter()
+    for identity, each in sorted({digest(each): each for each in found}.items(), key=lambda item: item[0]):
+        cursor.execute(_ADD, _row(identity, each))
+        added[each.recorder, each.reason] += cursor.rowcount
+    return +added
+
+
+def _row(identity: bytes, found: Quarantined) -> tuple[Any, ...]:
+    note = Jsonb({key: _storable(value) for key, value in found.note.items()})
+    words = (_storable(found.recorder), _storable(found.origin), _storable(found.reason))
+    return (identity, found.observed_at, *words, found.session, note, found.body)
+
+
+def _storable(value: Json) -> Any:
+    """Text without what PostgreSQL cannot hold: here nothing may be refused. The bytes themselves are in `body`."""
+    if isinstance(value, str):
+        return value.replace("\0", "\\0").encode(errors="backslashreplace").decode()
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of quarantine. `size` is that of the body, which only `show` reads."""
+
+    id: int
+    observed_at: datetime
+    recorder: str | None
+    origin: str
+    reason: str
+    session: UUID | None
+    note: dict[str, Json]
+    size: int
+    state: str
+    recorded_at: datetime
+    resolved_at: datetime | None
+
+
+def _select() -> Select[Any]:
+    return select(
+        _table.id,
+        _table.observed_at,
+        _table.recorder,
+        _table.origin,
+        _table.reason,
+        _table.session,
+        _table.note,
+        func.length(_table.body),
+        _table.state,
+        _table.recorded_at,
+        _table.resolved_at,
+    )
+
+
+def items(connection: Connection, *, state: str | None = "open", limit: int = 100) -> list[Item]:
+    """The newest rows, in one state or (None) in any."""
+    query = _select().order_by(_table.observed_at.desc(), _table.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(_table.state == state)
+    return [Item(*row) for row in run(connection, query)]
+
+
+def show(connection: Connection, number: int) -> tuple[Item, bytes]:
+    """One row with its bytes. Raises `UsageError` where there is none with this id."""
+    row = run(connection, _select().add_columns(_table.body).where(_table.id == number)).fetchone()
+    if row is None:
+        raise UsageError(f"quarantine holds nothing with id {number}: 'cdr quarantine list' shows what there is")
+    return Item(*row[:-1]), bytes(row[-1])
+
+
+def resolve(connection: Connection, number: int, state: Literal["retried", "discarded"], at: datetime) -> None:
+    """Mark an open row as retried or discarded; it stays, with its bytes. Raises `UsageError` for any other row."""
+    change = (
+        update(schema.quarantine)
+        .where(_table.id == number, _table.state == "open")
+        .values(state=state, resolved_at=at)
+        .returning(_table.id)
+    )
+    if run(connection, change).fetchone() is None:
+        item, _ = show(connection, number)
+        raise UsageError(f"quarantine {number} is {item.state} since {item.resolved_at}: nothing to do")

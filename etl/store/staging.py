@@ -1,0 +1,107 @@
+"""Facts on their way into PostgreSQL: one COPY into staging, then the statements of `etl.store.merge`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from psycopg.types.json import Jsonb
+
+from etl.fields import FIELDS
+from etl.model import Fact
+from etl.store import merge
+from etl.store.database import Connection, Cursor
+from etl.store.elements import pack
+
+Key: TypeAlias = tuple[str, datetime]
+
+_NAMES = tuple(field.name for field in FIELDS)
+
+
+def row(fact: Fact) -> tuple[Any, ...]:
+    """A fact as a row of staging, in the order of `merge.STAGED_COLUMNS`."""
+    get = fact.values.get
+    return (
+        fact.call_id,
+        fact.id_time,
+        fact.kind.value,
+        fact.observed_at,
+        fact.recorder,
+        fact.located,
+        fact.digest,
+        *[get(name) for name in _NAMES],
+        Jsonb({key: value for key, value in fact.attributes.items() if value is not None}),
+        list(fact.quality),
+        pack(fact.element),
+    )
+
+
+def prepare(connection: Connection) -> None:
+    """Make the staging table of this connection; call it once, outside a transaction."""
+    with connection.transaction():
+        connection.execute(merge.CREATE_STAGED)
+
+
+class Merge:
+    """One merge of facts inside the transaction of a cursor.
+
+    `steps` does the work and pauses between any two statements: that is how the tests drive two merges against each
+    other. `run` does all of it. Afterwards `before` and `after` hold, for each call whose row was written or locked,
+    its state before (None: it is new) and, where its row was written, its recorder and state now.
+    """
+
+    def __init__(self, cursor: Cursor, facts: Sequence[Fact]) -> None:
+        self._cursor = cursor
+        self._facts = facts
+        self.before: dict[Key, str | None] = {}
+        self.after: dict[Key, tuple[str | None, str]] = {}
+
+    def run(self) -> None:
+        for _ in self.steps():
+            pass
+
+    def steps(self) -> Iterator[str]:
+        """Steps 0 to 5 of docs/store.md; yields the name of each step once it is done."""
+        execute = self._cursor.execute
+        execute(merge.SETTINGS)
+        self._stage()
+        yield "staged"
+        staged = len(self._facts) - execute(merge.FORGET_KNOWN).rowcount
+        yield "known forgotten"
+        if not staged:
+            return
+        inserted = self._insert_calls()
+        yield "calls inserted"
+        if inserted < staged:
+            self._lock_calls()
+            yield "calls locked"
+        added = execute(merge.INSERT_FACTS).rowcount
+        yield "facts inserted"
+        if added < staged:
+            execute(merge.KEEP_FIRST_OBSERVED, prepare=False)
+            yield "first observations kept"
+        if inserted < staged:
+            self._update_calls()
+            yield "calls updated"
+
+    def _stage(self) -> None:
+        """Step 0. Staging is emptied here and not only by the commit: a savepoint may have come before."""
+        self._cursor.execute(merge.EMPTY_STAGED)
+        with self._cursor.copy(merge.COPY) as copy:
+            for fact in self._facts:
+                copy.write_row(row(fact))
+
+    def _insert_calls(self) -> int:
+        for call_id, id_time, recorder, state in self._cursor.execute(merge.INSERT_CALLS):
+            self.before[call_id, id_time] = None
+            self.after[call_id, id_time] = (recorder, state)
+        return self._cursor.rowcount
+
+    def _lock_calls(self) -> None:
+        for call_id, id_time, state in self._cursor.execute(merge.LOCK_CALLS, prepare=False):
+            self.before.setdefault((call_id, id_time), state)
+
+    def _update_calls(self) -> None:
+        for call_id, id_time, recorder, state in self._cursor.execute(merge.UPDATE_CALLS, prepare=False):
+            self.after[call_id, id_time] = (recorder, state)
