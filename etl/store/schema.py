@@ -175,7 +175,8 @@ session = Table(
     Column("coverage", TSTZMULTIRANGE, nullable=False, comment="Times for which it saw everything"),
     _time("last_read_at", "Receipt of the last message read", nullable=True),
     Column("fold", JSONB, nullable=False, comment="State from which coverage continues after a restart"),
-    Index("session_recorder", "recorder", "opened_at"),
+    Index("session_closed", "recorder", "closed_at"),
+    Index("session_subscribed", "recorder", "subscribed_at"),
     Index("session_live", "worker", postgresql_where=text("closed_at IS NULL")),
     comment="Connections with a subscription, and which times they covered",
 )

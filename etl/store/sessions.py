@@ -1,8 +1,147 @@
-"""Sessions, and the gaps that follow from them."""
+"""Sessions with the state of their coverage, and who still owns them.
+
+The journal of a session is the truth about it: what is stored here is the fold over the entries up to the
+checkpoint, and moves in the same transaction.
+"""
+
 from __future__ import annotations
-from collections.abc import Sequence
-from datetime import timedelta
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from psycopg.types.multirange import TimestamptzMultirange
+from psycopg.types.range import Range
+
+from etl.calls import coverage
 from etl.calls.coverage import SessionState
-from etl.store.database import Cursor
+from etl.calls.intervals import Spans, subtract
+from etl.store import gaps
+from etl.store.database import Connection, Cursor, name_of
+from etl.store.errors import translate
+
+_UPSERT = """
+INSERT INTO cdr.session (id, recorder, worker, extensions, opened_at, subscribed_at, closed_at, reason, coverage,
+    last_read_at, fold)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (id) DO UPDATE SET subscribed_at = excluded.subscribed_at, closed_at = excluded.closed_at,
+    reason = excluded.reason, coverage = excluded.coverage, last_read_at = excluded.last_read_at, fold = excluded.fold
+"""
+
+
 def store(cursor: Cursor, states: Sequence[SessionState], margin: timedelta) -> None:
-    raise NotImplementedError
+    """Store where these sessions stand, and the gaps of their recorders from the first moment that changed.
+
+    Call it in the batch's transaction, after the calls were locked.
+    """
+    latest = {state.id: state for state in states}
+    ordered = [latest[key] for key in sorted(latest)]
+    stored = _stored(cursor, list(latest))
+    cursor.executemany(_UPSERT, [_row(state, margin) for state in ordered])
+    changed: dict[str, datetime] = {}
+    for state in ordered:
+        since = changed_since(stored.get(state.id), state, margin)
+        if since is not None:
+            changed[state.recorder] = min(since, changed.get(state.recorder, since))
+    for recorder in sorted(changed):
+        gaps.recompute(cursor, recorder, changed[recorder], margin)
+
+
+def changed_since(old: SessionState | None, new: SessionState, margin: timedelta) -> datetime | None:
+    """The first moment for which the recorder's gaps can differ; None where nothing but time went on.
+
+    A live session that reads on only turns pending time into covered time, which is no gap either way.
+    """
+    if new.subscribed_at is None:
+        return None
+    if old is None or old.subscribed_at is None:
+        return new.subscribed_at
+    before, after = coverage.covered(old, margin), coverage.covered(new, margin)
+    lost = subtract(before, after)
+    if not lost and new.live == old.live and _shape(before) == _shape(after):
+        return None
+    differs = [span.start for span in (*lost, *subtract(after, before))]
+    return min([before[-1].end if before else old.subscribed_at, *differs])
+
+
+def _shape(spans: Spans) -> list[datetime]:
+    """All edges but the last end, which moves while the session lives."""
+    return [edge for span in spans for edge in (span.start, span.end)][:-1]
+
+
+def _row(state: SessionState, margin: timedelta) -> tuple[Any, ...]:
+    covered = TimestamptzMultirange(Range(span.start, span.end) for span in coverage.covered(state, margin))
+    return (
+        state.id,
+        state.recorder,
+        state.worker,
+        list(state.extensions),
+        state.opened_at,
+        state.subscribed_at,
+        state.closed_at,
+        state.reason,
+        covered,
+        state.last_read,
+        Jsonb(coverage.dump(state)),
+    )
+
+
+def _stored(cursor: Cursor, ids: list[UUID]) -> dict[UUID, SessionState]:
+    rows = cursor.execute("SELECT fold FROM cdr.session WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [ids])
+    return {state.id: state for state in _loaded(rows)}
+
+
+def _loaded(rows: Iterable[tuple[Any, ...]]) -> list[SessionState]:
+    return [coverage.load(row[0]) for row in rows]
+
+
+def load_sessions(connection: Connection, journal: UUID) -> list[SessionState]:
+    """The sessions of a journal that live, as far as it is stored: what a loader goes on from."""
+    query = "SELECT fold FROM cdr.session WHERE worker = %s AND closed_at IS NULL ORDER BY opened_at, id"
+    with translate(name_of(connection)), connection.transaction():
+        return _loaded(connection.execute(query, [str(journal)]))
+
+
+def close_session(connection: Connection, session: UUID, at: datetime, reason: str, margin: timedelta) -> bool:
+    """End a session whose owner is gone, with the gap that follows; False where it has ended already.
+
+    Should its owner come back with the journal, what that tells replaces this word.
+    """
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        state = _stored(cursor, [session]).get(session)
+        if state is None or not state.live:
+            return False
+        ended = max(at, state.opened_at, state.last_read or at)
+        store(cursor, [coverage.closed(state, ended, reason, margin)], margin)
+        return True
+
+
+_OWNER = "hashtextextended('cdr.owner.' || %s, 0)"
+
+
+def hold_owner_lock(connection: Connection, journal: UUID) -> bool:
+    """Show, for as long as this connection lives, that the journal's owner lives; False where another one does."""
+    with translate(name_of(connection)), connection.transaction():
+        row = connection.execute(f"SELECT pg_try_advisory_lock({_OWNER})", [str(journal)]).fetchone()
+    return row == (True,)
+
+
+_OWNERLESS = """
+SELECT s.fold FROM cdr.session s
+WHERE s.closed_at IS NULL AND NOT EXISTS (
+    SELECT FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('cdr.owner.' || s.worker, 0)
+)
+ORDER BY s.opened_at, s.id
+"""
+
+
+def ownerless(connection: Connection) -> list[SessionState]:
+    """Live sessions whose owner shows no sign of life here. It may only have lost its connection for the moment:
+    end them by `close_session` when their `last_read` lies well back and their journal is not here to adopt."""
+    with translate(name_of(connection)), connection.transaction():
+        return _loaded(connection.execute(_OWNERLESS))

@@ -242,8 +242,9 @@ CREATE TABLE cdr.session (
     fold JSONB NOT NULL,
     PRIMARY KEY (id)
 );
+CREATE INDEX session_closed ON cdr.session (recorder, closed_at);
 CREATE INDEX session_live ON cdr.session (worker) WHERE closed_at IS NULL;
-CREATE INDEX session_recorder ON cdr.session (recorder, opened_at);
+CREATE INDEX session_subscribed ON cdr.session (recorder, subscribed_at);
 COMMENT ON TABLE cdr.session IS 'Connections with a subscription, and which times they covered';
 COMMENT ON COLUMN cdr.session.id IS 'Id of the session';
 COMMENT ON COLUMN cdr.session.recorder IS 'Recorder of the session';
