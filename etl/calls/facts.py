@@ -35,6 +35,17 @@ starts late, by chance just then, is flagged in one case of thirty."""
 ZONE_REACH = timedelta(hours=26)
 """No two zones differ by more (UTC-12 and UTC+14)."""
 
+FLAGS: Mapping[str, str] = {
+    "bad_<field>": "the field has a text that does not fit its type; the field is null",
+    "end_before_start": "the end lies before the start; the end is null",
+    "end_ambiguous": "the end lies in the hour that a clock set back repeats, and nothing tells which of the two",
+    "nonexistent_time": "start or end lies in the hour that a clock set forward skips; read by the offset before",
+    "duration_differs": "end minus start differs from the reported duration by more than 2 s",
+    "zone_suspect": "the start misses the id's time by whole quarters of an hour: check the zone of its source",
+    "recorder_differs": "the record's location names another recorder than the one whose stream showed it",
+}
+"""Every flag that `quality` can hold, and what it says. `recorder_differs` is found by the merge."""
+
 _INTEGER = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?", re.ASCII)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
