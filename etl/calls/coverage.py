@@ -175,16 +175,6 @@ def settled(state: SessionState, margin: timedelta) -> datetime | None:
     return spans[-1].end if spans else state.subscribed_at
 
 
-def changed_from(before: SessionState | None, after: SessionState, margin: timedelta) -> datetime | None:
-    """The moment from which two states of one session tell different things; None where they can't differ.
-
-    Gaps need to be computed again from here on, no earlier.
-    """
-    moments = (settled(after, margin), settled(before, margin) if before else None)
-    known = [moment for moment in moments if moment is not None]
-    return None if before == after else min(known, default=None)
-
-
 def fold(state: SessionState | None, draft: Draft, heard: Heard | None, margin: timedelta) -> SessionState | None:
     """The state after one more line of the journal. Total.
 

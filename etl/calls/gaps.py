@@ -133,11 +133,13 @@ class _Run:
 
 def _ordered(sessions: Iterable[SessionSpan]) -> list[SessionSpan]:
     """By subscription; of sessions that subscribed at the very same moment the widest filter comes last."""
-    return sorted(sessions, key=lambda each: (each.subscribed_at, _width(each.extensions), sorted(each.extensions)))
+    return sorted(sessions, key=_order)
 
 
-def _width(extensions: frozenset[str]) -> float:
-    return len(extensions) if extensions else float("inf")
+def _order(session: SessionSpan) -> tuple[object, ...]:
+    filter_ = session.extensions
+    breaks = [(each.at, each.reason) for each in session.breaks]
+    return session.subscribed_at, not filter_, len(filter_), sorted(filter_), breaks
 
 
 def _runs(start: datetime, ordered: Sequence[SessionSpan]) -> Iterator[_Run]:

@@ -1,0 +1,313 @@
+"""The fold over a session's lines of the journal: what it has covered, and why it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.calls.coverage import (
+    Heard,
+    Listed,
+    Message,
+    SessionState,
+    Subscribed,
+    covered,
+    dump,
+    fold,
+    load,
+    opened,
+    settled,
+    withdrawn,
+)
+from etl.errors import CdrError
+from etl.model import Draft, Json, What
+
+ZERO = datetime(2024, 1, 1, tzinfo=UTC)
+SESSION = UUID(int=1)
+MARGIN = timedelta(seconds=1)
+
+Line = tuple[Draft, Heard | None]
+
+
+def at(second: float) -> datetime:
+    return ZERO + timedelta(seconds=second)
+
+
+def line(second: float, what: What, heard: Heard | None = None, **note: Json) -> Line:
+    return Draft(at(second), "ny-1", SESSION, what, note=note), heard
+
+
+def opening(second: float = 0, extensions: Sequence[str] = ()) -> Line:
+    return line(second, What.OPENED, worker="w", extensions=list[Json](extensions))
+
+
+def subscribed(second: float) -> Line:
+    return line(second, What.DOCUMENT, Subscribed())
+
+
+def message(second: float) -> Line:
+    return line(second, What.DOCUMENT, Message())
+
+
+def listed(second: float, requested: float) -> Line:
+    return line(second, What.DOCUMENT, Listed(at(requested)))
+
+
+def paused(second: float, start: float) -> Line:
+    return line(second, What.PAUSED, None, **{"from": at(start).isoformat()})
+
+
+def stepped(second: float, before: float, after: float) -> Line:
+    return line(second, What.STEPPED, None, **{"from": at(before).isoformat(), "to": at(after).isoformat()})
+
+
+def closed(second: float, reason: str = "drop") -> Line:
+    return line(second, What.CLOSED, reason=reason)
+
+
+def run(*lines: Line) -> SessionState:
+    state: SessionState | None = None
+    for draft, heard in lines:
+        state = fold(state, draft, heard, MARGIN)
+    assert state is not None
+    return state
+
+
+def seconds(state: SessionState) -> list[tuple[float, float]]:
+    """What is covered, in seconds since the beginning."""
+    return [((each.start - ZERO).total_seconds(), (each.end - ZERO).total_seconds()) for each in covered(state, MARGIN)]
+
+
+def broke(state: SessionState) -> list[tuple[float, str]]:
+    return [((each.at - ZERO).total_seconds(), each.reason) for each in state.breaks]
+
+
+START = (opening(0), subscribed(1), listed(3, 2))
+
+
+def test_coverage_runs_from_the_subscription_to_a_margin_before_the_last_message() -> None:
+    assert seconds(run(*START, message(10))) == [(1, 9)]
+
+
+def test_nothing_counts_before_a_whole_list() -> None:
+    state = run(opening(0), subscribed(1), message(10))
+    assert seconds(state) == []
+    assert settled(state, MARGIN) == at(1)
+
+
+def test_a_list_counts_what_was_read_before_it() -> None:
+    assert seconds(run(opening(0), subscribed(1), message(10), listed(11, 2))) == [(1, 9)]
+
+
+@pytest.mark.parametrize(("requested", "counts"), [(0.999999, False), (1, True)])
+def test_a_list_asked_for_before_the_confirmation_is_no_help(requested: float, counts: bool) -> None:
+    assert bool(seconds(run(opening(0), subscribed(1), listed(3, requested), message(10)))) is counts
+
+
+def test_a_list_before_the_subscription_is_no_help() -> None:
+    assert seconds(run(opening(0), listed(0.5, 0.2), subscribed(1), message(10))) == []
+
+
+def test_a_list_over_the_other_connection_does_not_prove_that_the_subscription_lives() -> None:
+    assert seconds(run(*START, message(10), listed(60, 59))) == [(1, 9)]
+
+
+def test_coverage_ends_with_the_session_a_margin_before_its_last_message() -> None:
+    state = run(*START, message(10), closed(30, "silence"), message(40))
+    assert seconds(state) == [(1, 9)]
+    assert broke(state) == [(9, "silence")]
+    assert (state.closed_at, state.reason, state.live) == (at(30), "silence", False)
+
+
+def test_a_session_that_never_counted_breaks_at_its_subscription() -> None:
+    assert broke(run(opening(0), subscribed(1), message(5), closed(6))) == [(1, "drop")]
+
+
+def test_a_session_that_never_subscribed_breaks_nothing() -> None:
+    state = run(opening(0), message(1), paused(9, 2), stepped(9, 9, 5), closed(10, "refused"))
+    assert (seconds(state), broke(state), settled(state, MARGIN)) == ([], [], None)
+    assert state.reason == "refused"
+
+
+def test_the_first_word_on_the_end_stands() -> None:
+    assert run(*START, closed(30, "silence"), closed(40, "crash")).reason == "silence"
+
+
+def test_a_second_confirmation_does_not_begin_anew() -> None:
+    assert seconds(run(*START, subscribed(10))) == [(1, 9)]
+
+
+def test_a_pause_interrupts_until_a_list_asked_for_afterwards() -> None:
+    state = run(*START, message(10), paused(20, 11), message(21), listed(22, 10.5), message(23))
+    assert seconds(state) == [(1, 9)]
+    assert settled(state, MARGIN) == at(9)
+    state = run(*START, message(10), paused(20, 11), message(21), listed(25, 20), message(30))
+    assert seconds(state) == [(1, 9), (25, 29)]
+    assert broke(state) == [(9, "pause")]
+
+
+@pytest.mark.parametrize(("end", "interrupts"), [(12, False), (12.000001, True)])
+def test_a_pause_no_longer_than_the_margin_is_none(end: float, interrupts: bool) -> None:
+    assert (len(broke(run(*START, message(10), paused(end, 11)))) == 1) is interrupts
+
+
+def test_what_was_read_after_the_pause_began_does_not_count_for_before() -> None:
+    assert seconds(run(*START, message(10), message(19), paused(20, 11))) == [(1, 10)]
+
+
+def test_a_pause_before_the_first_list_leaves_nothing_before_it_covered() -> None:
+    state = run(opening(0), subscribed(1), paused(9, 2), listed(12, 10), message(20), closed(21))
+    assert seconds(state) == [(12, 19)]
+    assert broke(state) == [(1, "pause"), (19, "drop")]
+
+
+def test_of_two_reasons_for_one_break_the_first_stands() -> None:
+    assert broke(run(*START, message(10), paused(20, 11), paused(40, 30), closed(41))) == [(9, "pause")]
+
+
+def test_a_clock_set_forward_is_an_interruption() -> None:
+    state = run(*START, message(10), stepped(111, 11, 111), listed(112, 10.9), message(113))
+    assert seconds(state) == [(1, 9)]
+    state = run(*START, message(10), stepped(111, 11, 111), listed(115, 112), message(120))
+    assert seconds(state) == [(1, 9), (115, 119)]
+    assert broke(state) == [(9, "clock")]
+
+
+@pytest.mark.parametrize("step", [1, -1, 0.2])
+def test_a_clock_corrected_by_a_second_or_less_changes_nothing(step: float) -> None:
+    state = run(*START, message(10))
+    assert fold(state, stepped(11, 11, 11 + step)[0], None, MARGIN) == state
+
+
+def test_a_clock_set_back_withdraws_what_was_covered_after() -> None:
+    """After the step the journal's times stand still at 100 until the clock has caught up."""
+    state = run(*START, message(100), stepped(100, 100, 50), listed(100, 51), message(100))
+    assert seconds(state) == [(1, 50)]
+    assert broke(state) == [(50, "clock")]
+    state = run(*START, message(100), stepped(100, 100, 50), listed(100, 51), message(140))
+    assert seconds(state) == [(1, 50), (100, 139)]
+
+
+def test_a_clock_set_back_to_before_the_session_leaves_nothing_of_it() -> None:
+    state = run(*START, message(100), paused(110, 101), listed(112, 111), message(120), stepped(120, 120, 0.5))
+    assert (seconds(state), broke(state)) == ([], [(1, "clock")])
+
+
+def test_a_clock_set_back_withdraws_from_sessions_that_have_ended() -> None:
+    ended = run(*START, message(100), closed(101))
+    state = withdrawn(ended, at(50), MARGIN)
+    assert (seconds(state), broke(state)) == ([(1, 50)], [(50, "clock")])
+    assert (state.closed_at, state.reason) == (ended.closed_at, "drop")
+    assert withdrawn(ended, at(99), MARGIN) == ended
+
+
+def test_a_session_without_a_known_opening_covers_nothing() -> None:
+    for draft, heard in (subscribed(1), listed(3, 2), message(10), closed(11)):
+        assert fold(None, draft, heard, MARGIN) is None
+
+
+def test_an_opening_tells_worker_and_filter() -> None:
+    state = opened(opening(0, ["1001", "1000"])[0])
+    assert (state.id, state.recorder, state.worker) == (SESSION, "ny-1", "w")
+    assert (state.extensions, state.opened_at) == (("1001", "1000"), at(0))
+
+
+@pytest.mark.parametrize("what", [What.PAUSED, What.STEPPED])
+@pytest.mark.parametrize("moment", ["", "soon", "2024-01-01T00:00:05"])
+def test_an_interruption_that_cannot_be_read_is_taken_for_the_worst(what: What, moment: str) -> None:
+    state = run(*START, message(10), line(11, what, None, **{"from": moment, "to": moment}), message(12))
+    assert seconds(state) == []
+
+
+def test_bytes_that_were_rejected_prove_nothing() -> None:
+    state = run(*START, message(10))
+    assert fold(state, line(20, What.REJECTED)[0], None, MARGIN) == state
+    assert fold(state, line(20, What.DOCUMENT)[0], None, MARGIN) == state
+
+
+EVENTS = ["message", "listed", "stale", "paused", "forward", "back", "closed", "subscribed"]
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> list[Line]:
+    """The lines of any session, as a worker would write them: times never go back."""
+    now = 0.0
+    lines = [opening(0), *draw(st.sampled_from([(), (subscribed(0),), (subscribed(0), listed(0, 0))]))]
+    for event in draw(st.lists(st.sampled_from(EVENTS), max_size=12)):
+        before, now = now, now + draw(st.sampled_from([0.0, 0.5, 1.0, 5.0, 30.0]))
+        asked = draw(st.floats(0, now))
+        lines.append(
+            {
+                "message": message(now),
+                "listed": listed(now, now),
+                "stale": listed(now, asked),
+                "paused": paused(now, before),
+                "forward": stepped(now, before, now),
+                "back": stepped(now, now, asked),
+                "closed": closed(now),
+                "subscribed": subscribed(now),
+            }[event]
+        )
+    return lines
+
+
+@given(sessions())
+def test_pieces_are_disjoint_and_lie_between_subscription_and_last_message(lines: list[Line]) -> None:
+    state = run(*lines)
+    pieces = covered(state, MARGIN)
+    assert all(one.end <= next_.start for one, next_ in pairwise(pieces))
+    if pieces:
+        assert state.subscribed_at is not None
+        assert state.last_read is not None
+        assert state.subscribed_at <= pieces[0].start
+        assert pieces[-1].end <= state.last_read - MARGIN
+
+
+@given(sessions())
+def test_only_a_clock_set_back_takes_coverage_away_and_only_after_its_new_time(lines: list[Line]) -> None:
+    for earlier, later in pairwise(range(1, len(lines) + 1)):
+        draft = lines[later - 1][0]
+        before, after = run(*lines[:earlier]), run(*lines[:later])
+        back = draft.what is What.STEPPED and str(draft.note["to"]) < str(draft.note["from"])
+        limit = datetime.fromisoformat(str(draft.note["to"])) if back else at(10**6)
+        kept = [each for each in covered(before, MARGIN) if each.end <= limit]
+        assert all(any(old.start == new.start and old.end <= new.end for new in covered(after, MARGIN)) for old in kept)
+
+
+@given(sessions())
+def test_every_interruption_and_the_end_leave_their_reason(lines: list[Line]) -> None:
+    state = run(*lines)
+    ends = [each.end for each in state.coverage]
+    assert [each for each in ends if each not in {each.at for each in state.breaks}] == []
+    assert sorted(state.breaks, key=lambda each: each.at) == list(state.breaks)
+    if state.subscribed_at and not state.live:
+        assert state.breaks[-1].at == settled(state, MARGIN)
+
+
+@given(sessions(), st.integers(0, 12))
+def test_a_restart_anywhere_goes_on_from_the_stored_state(lines: list[Line], cut: int) -> None:
+    state = run(*lines[: cut + 1])
+    again = load(json.loads(json.dumps(dump(state))))
+    assert again == state
+    for draft, heard in lines[cut + 1 :]:
+        folded = fold(again, draft, heard, MARGIN)
+        assert folded is not None
+        again = folded
+    assert again == run(*lines)
+
+
+@pytest.mark.parametrize("key", ["id", "opened_at", "coverage", "breaks"])
+def test_a_stored_state_that_cannot_be_read_is_said(key: str) -> None:
+    dumped = dump(run(*START, message(10), closed(11)))
+    with pytest.raises(CdrError, match="can't be read"):
+        load({**dumped, key: [["x"]]})
+    del dumped[key]
+    with pytest.raises(CdrError, match="can't be read"):
+        load(dumped)
