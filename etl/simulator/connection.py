@@ -77,6 +77,8 @@ class Connection(asyncio.Protocol):
         self._send_limit = send_limit
         self._reader = RequestReader()
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket
+        self._secure = False
         self._out = bytearray()
         self._flushing = False
         self._before_next = b""
@@ -91,8 +93,11 @@ class Connection(asyncio.Protocol):
         """Sends without delay, and wants to know when everything is with the kernel."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        # kept: a TLS transport forgets it before it reports the end
+        self._socket = transport.get_extra_info("socket")
+        self._secure = transport.get_extra_info("ssl_object") is not None
         transport.set_write_buffer_limits(high=0)
-        self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -160,7 +165,7 @@ class Connection(asyncio.Protocol):
             return
         self._settle()
         self._finish(reason, orderly=False)
-        self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     def abort(self) -> None:
@@ -231,15 +236,9 @@ class Connection(asyncio.Protocol):
         """Bytes that the kernel holds because the peer's has not acknowledged them."""
         if sys.platform != "linux":
             return 0
-        number = self._socket().fileno()
+        number = self._socket.fileno()
         if number < 0:  # TLS: closed before we were told; nothing can be vouched for
             return self._written
         answer = fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4))
         size: int = struct.unpack("i", answer)[0]
-        secure = self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
-        return size + _TLS_SLACK if size and secure else size
-
-    def _socket(self) -> socket.socket:
-        assert self._transport is not None
-        found: socket.socket = self._transport.get_extra_info("socket")
-        return found
+        return size + _TLS_SLACK if size and self._secure else size
