@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 
-from etl.errors import JournalDamaged
+from etl.errors import JournalDamaged, JournalError
 from etl.journal import disk
 from etl.journal.segment import Segment, delete_segment, first_of, segment_bytes, segment_name
 from etl.journal.sqlite import Connect
@@ -73,8 +73,8 @@ class Shelf:
     def read(self, after: int, max_rows: int, max_bytes: int) -> list[Entry]:
         """Committed entries behind `after`, in order and without holes; empty when there are none yet.
 
-        At most `max_rows`, and none is added once their bodies reach `max_bytes`. What stands before damage
-        is returned first; the damage is raised when it is all that is left.
+        At most `max_rows`, and none is added once their bodies reach `max_bytes`. What stands before an error
+        is returned first; the error is raised when it is all that is left.
 
         Raises:
             JournalDamaged: the entry behind `after` is missing or not what was written.
@@ -89,7 +89,7 @@ class Shelf:
                     size += len(entry.draft.body)
                     if size >= max_bytes:
                         break
-        except JournalDamaged:
+        except JournalError:
             if not entries:
                 raise
         return entries

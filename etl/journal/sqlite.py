@@ -89,8 +89,10 @@ def translated(path: Path) -> Iterator[None]:
 
 def _ours(path: Path, error: sqlite3.Error) -> JournalError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    if not path.exists():
+    if not path.is_file():
         return JournalDamaged(str(path), "the file is missing")
     if code & 0xFF in _PASSING and code not in _UNREADABLE:
-        return JournalFull(str(path), f"{error}; make room on its disk, and check its health and rights")
+        name = getattr(error, "sqlite_errorname", code)
+        reason = f"{error} ({name}); the disk is full or failing: make room, check its health and the file's rights"
+        return JournalFull(str(path), reason)
     return JournalDamaged(str(path), f"it is not what was written ({error})")

@@ -207,7 +207,8 @@ class Writer:
             if self._deadline is not None:
                 pause = min(pause, self._deadline - monotonic())
             if pause <= 0:
-                raise JournalFull(str(self._shelf.folder), f"{error}; {self._unwritten()}")
+                reason = f"its disk still takes nothing; {self._unwritten()}"
+                raise JournalFull(str(self._shelf.folder), reason) from error
             self._work.wait_for(lambda: False, pause)
 
     def _break(self, error: JournalError) -> None:
