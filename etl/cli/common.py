@@ -1,0 +1,113 @@
+"""What the commands share: options, logging, and how data goes to stdout and notes to stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from etl.errors import UsageError
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration file; default: $CDR_CONFIG, ./cdr.toml, /etc/cdr/cdr.toml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no decoration.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log at debug level; may show personal data.")]
+LogJsonOption = Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")]
+
+notes = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+"""Progress and notes: stderr."""
+data = Console(highlight=False, markup=False)
+"""Results: stdout."""
+
+
+def set_up_logging(*, verbose: bool = False, as_json: bool = False) -> None:
+    """Log lines go to stderr: for people on a terminal, logfmt otherwise, JSON on request. Times are UTC."""
+    renderer: Any = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    if as_json:
+        renderer = structlog.processors.JSONRenderer()
+    elif sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def note(text: str) -> None:
+    """One line for the user on stderr."""
+    notes.print(text)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on stdout; times in ISO 8601 UTC, durations in seconds."""
+    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def plain(value: object) -> Any:
+    """What JSON has no word for."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, UUID | Path):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, Iterable):
+        return list(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """A table on stdout. Control characters in the data (terminal escapes in a name) are shown, not obeyed."""
+    grid = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        grid.add_row(*(Text(safe(cell)) for cell in row))
+    data.print(grid)
+
+
+def safe(value: object) -> str:
+    """Text without anything that a terminal would obey."""
+    text = "" if value is None else value.isoformat(" ", "seconds") if isinstance(value, datetime) else str(value)
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time from the command line: ISO 8601; without a zone the machine's local zone, which is said."""
+    if text is None:
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f'"{text}" is not a time; write ISO 8601, such as 2026-03-01T08:00+01:00') from None
+    if read.tzinfo is None:
+        read = read.astimezone()
+        note(f"{text} is read in this machine's zone: {read.isoformat()}")
+    return read

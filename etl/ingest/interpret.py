@@ -1,0 +1,155 @@
+"""What one line of the journal says: facts, quarantine, and what a session's coverage needs to know.
+
+Pure, and free of memory: whatever is needed to understand an answer stands in the entry's own note. So a
+replay, today or in a year, comes to the same result under the same settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from etl.calls import coverage
+from etl.calls.facts import Reading, absent_fact, read_fact
+from etl.config import Settings
+from etl.model import Asked, Draft, Fact, Kind, Quarantined, Record, What
+from etl.protocol.answers import (
+    Answer,
+    DetailAnswer,
+    ListAnswer,
+    NotUnderstood,
+    Subscribed,
+    UnknownCall,
+    read_answer,
+)
+from etl.protocol.dialect import Dialect
+from etl.protocol.documents import NotWellFormed, new_parser, parse
+from etl.protocol.messages import Message, Notification, Response, Unplaced, read
+from etl.protocol.records import BadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How the documents of one recorder are read: its dialect, zone and place."""
+
+    dialect: Dialect
+    reading: Reading
+
+
+@dataclass(slots=True)
+class Interpreted:
+    """What a line of the journal came to. `heard` is what the session's coverage learns from it."""
+
+    facts: list[Fact] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    heard: coverage.Heard | None = None
+
+
+class Interpreter:
+    """Reads journal lines of any recorder under the given settings. One for each thread.
+
+    A recorder that is no longer configured is read with the defaults: its calls must not be lost, and
+    `cdr rebuild` can mend their times.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        locations = settings.locations()
+        self._sources = {
+            recorder.name: _source(recorder.dialect, recorder.timezone, recorder.name, locations)
+            for recorder in settings.recorder
+        }
+        self._defaults = settings.recorder_defaults
+        self._locations = locations
+        self._parser = new_parser()
+
+    def source(self, recorder: str) -> Source:
+        """How to read what this recorder sent."""
+        if recorder not in self._sources:
+            self._sources[recorder] = _source(
+                self._defaults.dialect, self._defaults.timezone, recorder, self._locations
+            )
+        return self._sources[recorder]
+
+    def interpret(self, draft: Draft) -> Interpreted:
+        """What this line says. Total: whatever is not understood comes out as quarantined."""
+        if draft.what is What.REJECTED:
+            return Interpreted(quarantined=[_quarantined(draft, str(draft.note.get("reason", "rejected")), draft.body)])
+        if draft.what is not What.DOCUMENT:
+            return Interpreted()
+        source = self.source(draft.recorder)
+        try:
+            messages = read(parse(draft.body, self._parser), source.dialect)
+        except NotWellFormed as error:
+            return Interpreted(quarantined=[_quarantined(draft, error.reason, draft.body)])
+        told = Interpreted()
+        if draft.note.get("channel") != "query":
+            told.heard = coverage.Message()
+        for message in messages:
+            _tell(told, message, draft, source)
+        return told
+
+
+def _source(dialect: Mapping[str, object], zone: ZoneInfo, recorder: str, locations: Mapping[str, str]) -> Source:
+    known = Dialect.from_overrides(dialect)
+    return Source(known, Reading(zone, recorder, locations, frozenset(known.finished_states)))
+
+
+def _tell(told: Interpreted, message: Message, draft: Draft, source: Source) -> None:
+    if isinstance(message, Notification):
+        _add(told, message.records, message.bad, message.kind, draft, source)
+    elif isinstance(message, Response):
+        _tell_response(told, message, draft, source)
+    elif isinstance(message, Unplaced):
+        told.quarantined.append(_quarantined(draft, message.reason, draft.body))
+
+
+def _tell_response(told: Interpreted, response: Response, draft: Draft, source: Source) -> None:
+    if "asked" not in draft.note:
+        told.quarantined.append(_quarantined(draft, "answers_nothing_asked", draft.body))
+        return
+    asked = Asked(str(draft.note["asked"]))
+    call_id = draft.note.get("call_id")
+    answer = read_answer(response, asked, str(call_id) if call_id is not None else None)
+    _tell_answer(told, answer, asked, draft, source)
+
+
+def _tell_answer(told: Interpreted, answer: Answer, asked: Asked, draft: Draft, source: Source) -> None:
+    if isinstance(answer, Subscribed):
+        told.heard = coverage.Subscribed()
+    elif isinstance(answer, ListAnswer):
+        _add(told, answer.records, answer.bad, Kind.LIST, draft, source)
+        if asked is Asked.LIST:
+            told.heard = coverage.Listed(datetime.fromisoformat(str(draft.note["requested_at"])))
+    elif isinstance(answer, DetailAnswer):
+        _add(told, (answer.record,), (), Kind.DETAIL, draft, source)
+    elif isinstance(answer, UnknownCall):
+        _tell_unknown(told, draft)
+    elif isinstance(answer, NotUnderstood):
+        told.quarantined.append(_quarantined(draft, answer.reason, draft.body))
+
+
+def _tell_unknown(told: Interpreted, draft: Draft) -> None:
+    """The recorder does not know an ended call, asked for the last time: it will not come from there.
+
+    Earlier answers of that kind prove nothing: a recorder may take its time to write a record.
+    """
+    if draft.note.get("purpose") == "last":
+        told.facts.append(absent_fact(str(draft.note["call_id"]), draft.observed_at, draft.recorder, draft.body))
+
+
+def _add(
+    told: Interpreted,
+    records: Iterable[Record],
+    bad: Iterable[BadRecord],
+    kind: Kind,
+    draft: Draft,
+    source: Source,
+) -> None:
+    told.facts += [read_fact(record, kind, draft.observed_at, source.reading) for record in records]
+    told.quarantined += [_quarantined(draft, record.reason, record.element) for record in bad]
+
+
+def _quarantined(draft: Draft, reason: str, body: bytes) -> Quarantined:
+    return Quarantined(draft.observed_at, draft.recorder, "stream", reason, body, draft.session, draft.note)

@@ -1,0 +1,241 @@
+"""Loads a journal into PostgreSQL: reads committed lines in order, interprets them, writes batches.
+
+Synchronous, one thread per journal. The checkpoint stands in PostgreSQL only, in the transaction of the
+data it speaks of; whatever fails, the loader connects again and goes on from there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeAlias
+from uuid import UUID
+
+import structlog
+
+from etl.calls import coverage
+from etl.calls.coverage import SessionState
+from etl.errors import DatabaseError
+from etl.ingest.interpret import Interpreted, Interpreter
+from etl.model import Draft, Entry, Fact, Kind, Quarantined, What
+from etl.store.database import Connection, require_schema
+from etl.store.errors import CheckpointMoved
+from etl.store.sessions import hold_owner_lock, load_sessions, sessions_after
+from etl.store.write import Batch, Writer, Written
+
+ROWS = 2_000
+"""Lines of the journal in one batch, at the most."""
+BYTES = 16_000_000
+"""Bytes of bodies in one batch, at the most (a single larger document makes a batch of its own)."""
+GATHER = 0.05
+"""Seconds in which a batch gathers what else is coming."""
+POLL = 1.0
+"""Seconds after which a quiet loader looks whether it should stop."""
+PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds between tries to reach the database."""
+
+
+Sessions: TypeAlias = dict[UUID, SessionState]
+"""The sessions of a journal that live, as of some line of it."""
+
+
+class Source(Protocol):
+    """A journal to load: our own, or one whose owner is dead."""
+
+    @property
+    def id(self) -> UUID: ...
+
+    def read(self, after: int, max_rows: int, max_bytes: int) -> list[Entry]: ...
+
+    def wait(self, after: int, timeout: float) -> bool: ...
+
+    def discard(self, upto: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What one batch came to, for metrics: `end_to_commit` in seconds."""
+
+    written: Written
+    end_to_commit: tuple[float, ...]
+
+
+class Loader:
+    """Loads one journal. `sequence` is how far it is in PostgreSQL; `database_error` says what is in the way."""
+
+    def __init__(
+        self,
+        source: Source,
+        connect: Callable[[], Connection],
+        interpreter: Interpreter,
+        margin: timedelta,
+        now: Callable[[], datetime],
+        on_loaded: Callable[[Loaded], None] = lambda loaded: None,
+    ) -> None:
+        self._source = source
+        self._connect = connect
+        self._interpreter = interpreter
+        self._margin = margin
+        self._now = now
+        self._on_loaded = on_loaded
+        self._ends: dict[str, datetime] = {}
+        self._remembered: dict[int, Sessions] = {}
+        self._stop = threading.Event()
+        self._log = structlog.get_logger().bind(journal=str(source.id))
+        self.sequence = 0
+        self.connected = threading.Event()
+        self.database_error = "not connected yet"
+
+    def stop(self) -> None:
+        """Return from `run` after the batch under way."""
+        self._stop.set()
+
+    def run(self, *, until: int | None = None) -> None:
+        """Load until stopped, or until the line `until` is in PostgreSQL.
+
+        Survives every error of the database that waiting or an administrator can mend; raises JournalError if
+        the journal cannot be read, and CheckpointMoved if another process loads the same journal.
+        """
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                self._run_connected(until)
+                return
+            except CheckpointMoved:
+                raise
+            except DatabaseError as error:
+                failures = 0 if self.connected.is_set() else failures + 1
+                self._report(error)
+            finally:
+                self.connected.clear()
+            self._stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
+
+    def _report(self, error: DatabaseError) -> None:
+        """Say once what is in the way, not at every try."""
+        if str(error) != self.database_error:
+            self._log.error("the database does not take our data; the journal keeps it", error=str(error))
+        self.database_error = str(error)
+
+    def _run_connected(self, until: int | None) -> None:
+        with self._connect() as connection:
+            require_schema(connection)
+            load = _Load(connection, self._source, self._interpreter, self._margin, self._now, self._remembered)
+            hold_owner_lock(connection, self._source.id)
+            self.sequence = load.sequence
+            self.database_error = ""
+            self.connected.set()
+            self._log.info("loading into the database", after=self.sequence)
+            while not self._stop.is_set() and (until is None or self.sequence < until):
+                self._step(load, until)
+
+    def _step(self, load: _Load, until: int | None) -> None:
+        if until is None and not self._wait(load):
+            return
+        entries = self._source.read(load.sequence, ROWS, BYTES)
+        if entries:
+            batch, written = load.write(entries)
+            self.sequence = load.sequence
+            self._source.discard(self.sequence)
+            self._on_loaded(Loaded(written, self._waits(batch, written)))
+
+    def _wait(self, load: _Load) -> bool:
+        """Wait until there is something to load, and a moment longer for what else is coming."""
+        if not self._source.wait(load.sequence, POLL):
+            load.ping()
+            return False
+        self._stop.wait(GATHER)
+        return True
+
+    def _waits(self, batch: Batch, written: Written) -> tuple[float, ...]:
+        """How long after the end notification each full record was committed."""
+        for fact in batch.facts:
+            if fact.kind is Kind.END:
+                self._ends.setdefault(fact.call_id, fact.observed_at)
+        now = self._now()
+        ends = (self._ends.pop(each.call_id, None) for each in written.completed)
+        waits = tuple((now - end).total_seconds() for end in ends if end is not None)
+        while len(self._ends) > ENDS_REMEMBERED:
+            self._ends.pop(next(iter(self._ends)))
+        return waits
+
+
+class _Load:
+    """Loading over one connection: where we are, and the sessions as of there."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        source: Source,
+        interpreter: Interpreter,
+        margin: timedelta,
+        now: Callable[[], datetime],
+        remembered: dict[int, Sessions],
+    ) -> None:
+        self._connection = connection
+        self._journal = source.id
+        self._interpreter = interpreter
+        self._margin = margin
+        self._writer = Writer(connection, margin=margin, now=now)
+        self.sequence = self._writer.checkpoint(source.id)
+        self._remembered = remembered
+        # While we were away another worker may have taken us for gone and closed our sessions. They live on in
+        # our memory, and with the next message the truth is stored again.
+        if self.sequence not in remembered:
+            remembered[self.sequence] = {state.id: state for state in load_sessions(connection, source.id)}
+
+    def ping(self) -> None:
+        """Notice a lost connection also while there is nothing to write."""
+        self._writer.ping()
+
+    def write(self, entries: Sequence[Entry]) -> tuple[Batch, Written]:
+        """Store what these lines say, and move the checkpoint behind them."""
+        facts: list[Fact] = []
+        quarantined: list[Quarantined] = []
+        changed: dict[UUID, SessionState] = {}
+        for entry in entries:
+            told = self._interpreter.interpret(entry.draft)
+            facts += told.facts
+            quarantined += told.quarantined
+            self._fold(entry.draft, told, changed)
+        last = entries[-1]
+        batch = Batch(
+            facts, quarantined, tuple(changed.values()), self._journal, last.sequence, last.draft.observed_at
+        )
+        # Remembered before the commit too: its answer may be lost, and then either may turn out to be true.
+        sessions = {key: state for key, state in (self._sessions | changed).items() if state.live}
+        self._remembered[last.sequence] = sessions
+        written = self._writer.write(batch)
+        self.sequence = last.sequence
+        for sequence in [each for each in self._remembered if each != self.sequence]:
+            del self._remembered[sequence]
+        return batch, written
+
+    @property
+    def _sessions(self) -> Sessions:
+        return self._remembered[self.sequence]
+
+    def _fold(self, draft: Draft, told: Interpreted, changed: dict[UUID, SessionState]) -> None:
+        before = changed.get(draft.session) or self._sessions.get(draft.session)
+        after = coverage.fold(before, draft, told.heard, self._margin)
+        if after is not None and after != before:
+            changed[draft.session] = after
+        if draft.what is What.STEPPED:
+            self._withdraw(draft, changed)
+
+    def _withdraw(self, draft: Draft, changed: dict[UUID, SessionState]) -> None:
+        """The clock was set back: none of this worker's sessions can vouch for the time after that moment."""
+        after = datetime.fromisoformat(str(draft.note["to"]))
+        if after >= datetime.fromisoformat(str(draft.note["from"])):
+            return
+        stored = sessions_after(self._connection, self._journal, after)
+        known = {state.id: state for state in stored} | self._sessions | changed
+        for state in known.values():
+            withdrawn = coverage.withdrawn(state, after, self._margin)
+            if state.id != draft.session and withdrawn != state:
+                changed[state.id] = withdrawn
+
+
+ENDS_REMEMBERED = 100_000
+"""End notifications whose full record is awaited, for the latency metric only."""

@@ -1,0 +1,1 @@
+"""What is done once: jobs return models and print nothing."""

@@ -1,0 +1,196 @@
+"""Lists and details over a second connection: overlapping requests, matched to their answers by id alone.
+
+A server may close the connection after each response (documented). What was still unanswered then is asked
+again on a new connection; once a server has shown that habit, each request gets a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from etl.config import Recorder
+from etl.errors import RecorderUnavailable
+from etl.model import Asked, Json
+from etl.protocol import requests
+from etl.protocol.answers import Answer, read_answer
+from etl.protocol.dialect import Dialect
+from etl.protocol.framing import Document, Framer, Rejected
+from etl.protocol.messages import Response, read
+from etl.recorder.clock import Clock
+from etl.recorder.link import Link
+from etl.recorder.sink import Scribe
+
+TRIES = 3
+"""How often one question is put again because the server closed after answering another."""
+
+
+class ClosedAfterAnswer(Exception):  # noqa: N818 - not an error: documented behaviour of a recorder
+    """The server closed the connection after it had answered at least one other request on it."""
+
+
+@dataclass(slots=True)
+class _Question:
+    asked: Asked
+    call_id: str | None
+    note: dict[str, Json]
+    answer: asyncio.Future[Answer]
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One connection and what is unanswered on it. A question that timed out stays listed, so that a late
+    answer is still journaled for what it is."""
+
+    link: Link
+    session: UUID
+    open_questions: dict[str, _Question] = field(default_factory=dict)
+    answered: int = 0
+    last_byte: float = 0.0
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.task is not None and not self.task.done()
+
+
+class Queries:
+    """Asks one recorder for lists and details; every answer is journaled before it is returned."""
+
+    def __init__(self, recorder: Recorder, dialect: Dialect, scribe: Scribe, clock: Clock, limit: int) -> None:
+        self._recorder = recorder
+        self._dialect = dialect
+        self._scribe = scribe
+        self._clock = clock
+        self._limit = limit
+        self._timeout = recorder.request_timeout.total_seconds()
+        self._last_id = 0
+        self._one_each = False
+        self._shared: _Lane | None = None
+        self._lanes: set[_Lane] = set()
+        self._opening = asyncio.Lock()
+
+    async def call_list(self, session: UUID) -> Answer:
+        """All calls being recorded. Raises RecorderUnavailable when there is no answer in time."""
+        return await self._ask(session, Asked.LIST, None, {}, lambda at: requests.call_list(at, self._dialect))
+
+    async def call_detail(self, session: UUID, call_id: str, purpose: str) -> Answer:
+        """The full record of one call. Raises RecorderUnavailable when there is no answer in time."""
+        note: dict[str, Json] = {"call_id": call_id, "purpose": purpose}
+        return await self._ask(
+            session, Asked.DETAIL, call_id, note, lambda at: requests.call_detail(at, call_id, self._dialect)
+        )
+
+    async def close(self) -> None:
+        """Close all connections; unanswered questions fail."""
+        tasks = [lane.task for lane in self._lanes if lane.task]
+        for lane in list(self._lanes):
+            lane.link.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask(
+        self, session: UUID, asked: Asked, call_id: str | None, note: dict[str, Json], build: Callable[[str], bytes]
+    ) -> Answer:
+        for _ in range(TRIES):
+            lane = await self._lane(session)
+            try:
+                return await self._put(lane, asked, call_id, note, build)
+            except ClosedAfterAnswer:
+                self._one_each = True
+            finally:
+                if self._one_each and not lane.open_questions:
+                    lane.link.close()
+        raise RecorderUnavailable(self._recorder.name, "it keeps closing the connection before it answers")
+
+    async def _lane(self, session: UUID) -> _Lane:
+        if self._one_each:
+            return await self._open(session)
+        async with self._opening:
+            if self._shared is None or not self._shared.alive:
+                self._shared = await self._open(session)
+            self._shared.session = session
+            return self._shared
+
+    async def _open(self, session: UUID) -> _Lane:
+        link = await Link.open(self._recorder, Framer(self._limit, self._dialect.root))
+        lane = _Lane(link, session)
+        self._lanes.add(lane)
+        lane.task = asyncio.create_task(self._listen(lane))
+        return lane
+
+    async def _put(
+        self, lane: _Lane, asked: Asked, call_id: str | None, note: dict[str, Json], build: Callable[[str], bytes]
+    ) -> Answer:
+        self._last_id += 1
+        request_id = str(self._last_id)
+        told = {"asked": asked.value, "requested_at": self._clock.now().isoformat(), **note}
+        question = _Question(asked, call_id, told, asyncio.get_running_loop().create_future())
+        lane.open_questions[request_id] = question
+        lane.link.send(build(request_id))
+        return await self._await(lane, question)
+
+    async def _await(self, lane: _Lane, question: _Question) -> Answer:
+        """The answer; while a document is arriving the time-out starts anew with each byte."""
+        deadline = self._clock.elapsed() + self._timeout
+        while True:
+            left = deadline - self._clock.elapsed()
+            done, _ = await asyncio.wait({question.answer}, timeout=max(left, 0.01))
+            if done:
+                return question.answer.result()
+            if lane.link.receiving:
+                deadline = max(deadline, lane.last_byte + self._timeout)
+            if self._clock.elapsed() >= deadline:
+                question.answer.cancel()
+                self._give_up(lane)
+                raise RecorderUnavailable(
+                    self._recorder.name, f"no answer to {question.asked.value} within {self._timeout:g} s"
+                )
+
+    def _give_up(self, lane: _Lane) -> None:
+        """A connection over which nothing came for a whole time-out is of no use to the next question."""
+        if self._clock.elapsed() - lane.last_byte >= self._timeout:
+            lane.link.close()
+
+    async def _listen(self, lane: _Lane) -> None:
+        """Read until the connection ends; then everything unanswered on it fails."""
+        try:
+            while data := await lane.link.receive():
+                lane.last_byte = self._clock.elapsed()
+                for item in lane.link.frame(data):
+                    self._take(lane, item)
+                await self._scribe.room()
+        except RecorderUnavailable:
+            pass  # the questions below are told
+        finally:
+            lane.link.close()
+            self._lanes.discard(lane)
+            for item in lane.link.finish("cut_off"):
+                self._take(lane, item)
+            self._fail(lane)
+
+    def _take(self, lane: _Lane, item: Document | Rejected) -> None:
+        note: dict[str, Json] = {"channel": "query"}
+        messages = read(item.root, self._dialect) if isinstance(item, Document) else ()
+        questions = [self._match(lane, message) for message in messages if isinstance(message, Response)]
+        for question, _ in questions:
+            note |= question.note if question else {}
+        self._scribe.received(lane.session, item, note)
+        for question, response in questions:
+            if question is not None and not question.answer.done():
+                question.answer.set_result(read_answer(response, question.asked, question.call_id))
+
+    def _match(self, lane: _Lane, response: Response) -> tuple[_Question | None, Response]:
+        question = lane.open_questions.pop(response.request_id or "", None)
+        lane.answered += question is not None
+        return question, response
+
+    def _fail(self, lane: _Lane) -> None:
+        closed: Exception = RecorderUnavailable(self._recorder.name, "it closed the connection before it answered")
+        if lane.answered:
+            closed = ClosedAfterAnswer()
+        for question in lane.open_questions.values():
+            if not question.answer.done():
+                question.answer.set_exception(closed)
+        lane.open_questions.clear()

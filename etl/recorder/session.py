@@ -1,0 +1,233 @@
+"""One session: one TCP connection with its subscription, from the connect to the socket's destruction.
+
+The session journals everything it reads, keeps the subscription's deadlines, and tells its listener what
+matters at once. It decides nothing about calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+from etl.config import Recorder
+from etl.errors import RecorderUnavailable
+from etl.model import Json, Kind, What
+from etl.protocol.dialect import Dialect
+from etl.protocol.framing import Document, Framer, Rejected
+from etl.protocol.messages import Message, Notification, Response, read
+from etl.protocol.subscription import Confirmed, Dead, Event, Refused, Subscription
+from etl.recorder.clock import Clock, Pause, Step, Watch
+from etl.recorder.link import Link
+from etl.recorder.sink import Scribe
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at the clock and the subscription's deadlines."""
+
+
+class Listener(Protocol):
+    """Who wants to know what happens in a session, at once."""
+
+    def opened(self, session: UUID) -> None: ...
+
+    def confirmed(self, session: UUID) -> None:
+        """The recorder confirmed the subscription: now, and not before, a list counts."""
+
+    def interrupted(self, session: UUID) -> None:
+        """Reading stood still or the clock was set: coverage goes on with the next list."""
+
+    def heard(self, kind: str) -> None:
+        """A message was read."""
+
+    def ended(self, call_id: str) -> None:
+        """The recorder says that a call has ended: its detail can be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a session ended: `reason` is one of the words used for gaps, `told` is for the user."""
+
+    reason: str
+    told: str
+
+
+class Session:
+    """A subscription that lives until the recorder, the network or we end it."""
+
+    def __init__(
+        self,
+        session: UUID,
+        worker: str,
+        recorder: Recorder,
+        dialect: Dialect,
+        scribe: Scribe,
+        listener: Listener,
+        clock: Clock,
+        *,
+        margin: timedelta,
+        limit: int,
+    ) -> None:
+        self.id = session
+        self._worker = worker
+        self._recorder = recorder
+        self._dialect = dialect
+        self._scribe = scribe
+        self._listener = listener
+        self._clock = clock
+        self._watch = Watch(clock, margin)
+        self._limit = limit
+        self._timeout = recorder.request_timeout.total_seconds()
+        self._subscription = Subscription(
+            recorder.extensions,
+            dialect,
+            probe_every=recorder.probe_every.total_seconds(),
+            request_timeout=self._timeout,
+        )
+        self._ending: Ending | None = None
+        self._over = asyncio.Event()
+        self._last_byte = 0.0
+        self._margin = margin
+        self._held = False
+
+    def close(self, reason: str, told: str) -> None:
+        """End the session; the first reason given stands."""
+        if self._ending is None:
+            self._ending = Ending(reason, told)
+            self._over.set()
+
+    async def run(self) -> Ending:
+        """Connect, subscribe, read until the end; raises RecorderUnavailable if no connection came about."""
+        link = await Link.open(self._recorder, Framer(self._limit, self._dialect.root))
+        self._scribe.event(
+            self.id, What.OPENED, worker=self._worker, extensions=list[Json](sorted(self._recorder.extensions))
+        )
+        self._listener.opened(self.id)
+        self._last_byte = self._clock.elapsed()
+        link.send(self._subscription.start(self._clock.elapsed()))
+        tasks = [asyncio.create_task(self._read(link)), asyncio.create_task(self._mind(link))]
+        try:
+            await self._over.wait()
+        finally:
+            self.close("crash", "the worker failed")
+            await _stop(tasks)
+            ending = self._close(link)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+        return ending
+
+    def _close(self, link: Link) -> Ending:
+        ending = self._ending or Ending("crash", "the worker failed")
+        link.close()
+        self._take(link.finish("cut_off"))
+        self._scribe.event(self.id, What.CLOSED, reason=ending.reason, told=ending.told)
+        return ending
+
+    async def _read(self, link: Link) -> None:
+        try:
+            while data := await link.receive():
+                self._look()
+                self._last_byte = self._clock.elapsed()
+                self._take(link.frame(data))
+                if link.receiving:
+                    self._subscription.receiving(self._last_byte)
+                await self._hold()
+            self.close("drop", self._told_of_drop())
+        except RecorderUnavailable as error:
+            self.close("reset", str(error))
+        finally:
+            self.close("crash", "reading failed")
+
+    async def _hold(self) -> None:
+        """Wait for the journal. A wait longer than the margin is a pause in reading like any other."""
+        began, start = self._clock.elapsed(), self._clock.now()
+        self._held = True
+        await self._scribe.room()
+        self._held = False
+        if not self._look() and self._clock.elapsed() - began > self._margin.total_seconds():
+            self._interrupt(Pause(start, self._clock.now()))
+
+    def _told_of_drop(self) -> str:
+        if self._subscription.confirmed:
+            return "the recorder closed the connection"
+        hint = "" if self._recorder.tls else "; if it expects TLS, set tls for this recorder"
+        return f"the recorder closed the connection before it confirmed the subscription{hint}"
+
+    async def _mind(self, link: Link) -> None:
+        """Look at the clock and the deadlines often, and send what is due."""
+        try:
+            while True:
+                await asyncio.sleep(LOOK_EVERY)
+                if self._look() or self._held:
+                    continue  # what is waiting is read before the silence is judged
+                self._judge(link)
+        finally:
+            self.close("crash", "minding the subscription failed")
+
+    def _judge(self, link: Link) -> None:
+        now = self._clock.elapsed()
+        if link.receiving and now - self._last_byte > self._timeout:
+            self.close("stall", f"a message stopped half-way and nothing came for {self._timeout:g} s")
+            return
+        due, event = self._subscription.tick(now)
+        if due:
+            link.send(due)
+        if event is not None:
+            self._react(event)
+
+    def _look(self) -> bool:
+        """Journal a pause or clock step that has just come to light; True if there was one."""
+        found = self._watch.look()
+        for happening in found:
+            self._interrupt(happening)
+        return bool(found)
+
+    def _interrupt(self, happening: Pause | Step) -> None:
+        if isinstance(happening, Pause):
+            self._scribe.event(self.id, What.PAUSED, **{"from": happening.start.isoformat()})
+        else:
+            note: dict[str, Json] = {"from": happening.before.isoformat(), "to": happening.after.isoformat()}
+            self._scribe.event(self.id, What.STEPPED, **note)
+        self._subscription.resumed(self._clock.elapsed())
+        self._listener.interrupted(self.id)
+
+    def _take(self, items: Iterable[Document | Rejected]) -> None:
+        for item in items:
+            messages = read(item.root, self._dialect) if isinstance(item, Document) else ()
+            self._scribe.received(self.id, item, self._note(messages))
+            for message in messages:
+                self._handle(message)
+
+    def _note(self, messages: Iterable[Message]) -> dict[str, Json]:
+        """What was asked, if this answers something: a replay must not need to remember."""
+        for message in messages:
+            if isinstance(message, Response):
+                asked = self._subscription.asked(message.request_id)
+                if asked is not None:
+                    return {"asked": asked.value}
+        return {}
+
+    def _handle(self, message: Message) -> None:
+        self._listener.heard(type(message).__name__.lower())
+        for event in self._subscription.message(message, self._clock.elapsed()):
+            self._react(event)
+        if isinstance(message, Notification) and message.kind is Kind.END:
+            for record in message.records:
+                self._listener.ended(record.call_id)
+
+    def _react(self, event: Event) -> None:
+        if isinstance(event, Confirmed):
+            self._listener.confirmed(self.id)
+        elif isinstance(event, Refused):
+            self.close("refused", f"the recorder refused the subscription (code {event.code}): {event.text}")
+        elif isinstance(event, Dead):
+            self.close("silence", event.reason)
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

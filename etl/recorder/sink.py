@@ -1,0 +1,43 @@
+"""Where an edge puts what it read: the journal, as seen from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+from uuid import UUID
+
+from etl.model import Draft, Json, What
+from etl.protocol.framing import Document, Rejected
+from etl.recorder.clock import Clock
+
+
+class Sink(Protocol):
+    """Takes drafts in order. `append` never waits; `room` holds a reader back while too much waits for disk."""
+
+    def append(self, draft: Draft) -> None: ...
+
+    async def room(self) -> None: ...
+
+
+class Scribe:
+    """Writes drafts of one recorder into the sink, stamped with the time of receipt."""
+
+    def __init__(self, recorder: str, sink: Sink, clock: Clock) -> None:
+        self._recorder = recorder
+        self._sink = sink
+        self._clock = clock
+
+    def event(self, session: UUID, what: What, **note: Json) -> None:
+        """A line about the session itself."""
+        self._sink.append(Draft(self._clock.now(), self._recorder, session, what, note=note))
+
+    def received(self, session: UUID, item: Document | Rejected, note: Mapping[str, Json]) -> None:
+        """A document, or bytes that are none."""
+        what, told = What.DOCUMENT, note
+        if isinstance(item, Rejected):
+            what, told = What.REJECTED, {**note, "reason": item.reason, "detail": item.detail}
+        self._sink.append(Draft(self._clock.now(), self._recorder, session, what, item.raw, told))
+
+    async def room(self) -> None:
+        """Wait until the journal has caught up with what was read."""
+        await self._sink.room()

@@ -1,0 +1,145 @@
+"""Takes over what dead processes left behind: their journals on this disk, their sessions in the database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+
+from etl.errors import CdrError, DatabaseError, JournalDamaged
+from etl.ingest.interpret import Interpreter
+from etl.ingest.loader import Loaded, Loader
+from etl.ingest.outstanding import outstanding
+from etl.journal.held import HeldJournal
+from etl.journal.orphans import adopt
+from etl.recorder.clock import Clock
+from etl.store.database import Connection
+from etl.store.pending import Owed
+from etl.store.sessions import close_session, load_sessions, ownerless
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks for journals and sessions without an owner."""
+GRACE = timedelta(seconds=15)
+"""A session counts as ownerless when its owner's lock in the database has been free for this long: a worker
+that has only lost its connection is back by then."""
+
+
+UNKNOWN = 1 << 62
+"""The last line of a journal whose end cannot be read."""
+
+
+class Adopter:
+    """A thread that looks for orphans, from the start on and then every few seconds."""
+
+    def __init__(
+        self,
+        root: Path,
+        connect: Callable[[], Connection],
+        interpreter: Interpreter,
+        clock: Clock,
+        *,
+        own: UUID,
+        margin: timedelta,
+        owed_for: timedelta,
+        on_loaded: Callable[[Loaded], None],
+        on_owed: Callable[[list[Owed]], None],
+    ) -> None:
+        self._root = root
+        self._connect = connect
+        self._interpreter = interpreter
+        self._clock = clock
+        self._own = own
+        self._margin = margin
+        self._owed_for = owed_for
+        self._on_loaded = on_loaded
+        self._on_owed = on_owed
+        self._log = structlog.get_logger()
+        self._stopped = threading.Event()
+        self._loader: Loader | None = None
+        self._free_since: dict[UUID, datetime] = {}
+        self._thread = threading.Thread(target=self._run, name="adoption", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the batch under way; what is left is for whoever starts next."""
+        self._stopped.set()
+        if self._loader is not None:
+            self._loader.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._look()
+            except DatabaseError as error:
+                self._log.debug("looking for orphans waits for the database", error=str(error))
+            except CdrError as error:
+                self._log.error("cannot adopt what a dead process left", error=str(error))
+            except Exception:  # the supervisor: adoption must not end, and must not end the worker
+                self._log.exception("adoption failed unexpectedly; this is a bug, please report it")
+            self._stopped.wait(LOOK_EVERY)
+
+    def _look(self) -> None:
+        orphans, refused = adopt(self._root)
+        for error in refused:
+            self._log.error("a journal cannot be opened", error=str(error))
+        for orphan in orphans:
+            with orphan:
+                self._adopt(orphan)
+        self._close_ownerless()
+
+    def _adopt(self, orphan: HeldJournal) -> None:
+        self._log.info("adopting the journal of a dead process", journal=str(orphan.id))
+        since = self._clock.now() - self._owed_for
+        self._on_owed(outstanding(orphan, self._interpreter, since))
+        try:
+            self._load(orphan)
+        except JournalDamaged as error:
+            self._set_aside(orphan, error)
+            return
+        if not self._stopped.is_set():
+            self._close_sessions(orphan.id, "crash")
+            orphan.remove(orphan.last_sequence)
+
+    def _load(self, orphan: HeldJournal) -> None:
+        """Up to its last line; with a damaged end, up to the damage."""
+        try:
+            last = orphan.last_sequence
+        except JournalDamaged:
+            last = UNKNOWN
+        self._loader = Loader(
+            orphan, self._connect, self._interpreter, self._margin, self._clock.now, self._on_loaded
+        )
+        if not self._stopped.is_set():
+            self._loader.run(until=last)
+        self._loader = None
+
+    def _set_aside(self, orphan: HeldJournal, error: JournalDamaged) -> None:
+        self._log.error("a journal is damaged; what it still held is lost and lies in a gap", error=str(error))
+        self._close_sessions(orphan.id, "journal")
+        kept = orphan.set_aside()
+        self._log.error("the damaged journal was set aside for inspection", path=str(kept))
+
+    def _close_sessions(self, journal: UUID, reason: str) -> None:
+        with self._connect() as connection:
+            for state in load_sessions(connection, journal):
+                close_session(connection, state.id, self._clock.now(), reason, self._margin)
+
+    def _close_ownerless(self) -> None:
+        """Sessions whose owner no longer holds its lock, and whose journal is not on this disk either."""
+        now = self._clock.now()
+        with self._connect() as connection:
+            free = {state.id: state for state in ownerless(connection) if state.worker != str(self._own)}
+            self._free_since = {key: self._free_since.get(key, now) for key in free}
+            for key, state in free.items():
+                if now - self._free_since[key] >= GRACE and not (self._root / state.worker).exists():
+                    self._log.warning(
+                        "the owner of a session is gone; its time since is a gap", recorder=state.recorder
+                    )
+                    close_session(connection, key, now, "journal", self._margin)

@@ -1,0 +1,149 @@
+"""The worker's HTTP endpoints: a status page, /metrics, /healthz, /readyz. Read only, no personal data."""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import structlog
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+RETRY_EVERY = 5.0
+"""Seconds until a busy port is tried again: with `--for` two workers overlap."""
+TIMEOUT = 10
+"""Seconds a client may take for its request."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderLine:
+    """One recorder on the status page; times as text in UTC."""
+
+    name: str
+    state: str
+    since: str
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What stands in the way of readiness (nothing: ready), and the lines of the status page."""
+
+    obstacles: tuple[str, ...]
+    recorders: tuple[RecorderLine, ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = TIMEOUT
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests of monitors are no news."""
+
+
+class Endpoints:
+    """Serves in a thread of its own; a busy port is retried until `stop`."""
+
+    def __init__(self, listen: str, registry: CollectorRegistry, readiness: Callable[[], Readiness]) -> None:
+        host, _, port = listen.rpartition(":")
+        self._address = (host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - only where the user leaves it out
+        self._metrics = make_wsgi_app(registry)
+        self._readiness = readiness
+        self._stopped = threading.Event()
+        self._server: WSGIServer | None = None
+        self.bound = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The bound port (of use where 0 was asked for)."""
+        return self._server.server_port if self._server else 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._server is not None:
+            self._server.shutdown()
+        self._thread.join(timeout=TIMEOUT)
+
+    def _run(self) -> None:
+        log = structlog.get_logger()
+        while not self._stopped.is_set():
+            try:
+                self._server = make_server(*self._address, self._answer, _Server, _Handler)
+            except (OSError, OverflowError) as error:
+                log.warning("http endpoint not available yet", listen=f"{self._address[0]}:{self._address[1]}", error=str(error))
+                self._stopped.wait(RETRY_EVERY)
+                continue
+            with self._server as server:
+                self.bound.set()
+                server.serve_forever(poll_interval=0.2)
+
+    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        path, method = environ.get("PATH_INFO", "/"), environ.get("REQUEST_METHOD", "GET")
+        if method not in ("GET", "HEAD"):
+            return _send(start, "405 Method Not Allowed", "text/plain", "only GET and HEAD\n")
+        if path == "/metrics":
+            found: Iterable[bytes] = self._metrics(environ, start)
+            return found
+        if path == "/healthz":
+            return _send(start, "200 OK", "text/plain", "alive\n")
+        if path == "/readyz":
+            return self._ready(start)
+        if path == "/":
+            return _send(start, "200 OK", "text/html", _page(self._readiness()))
+        return _send(start, "404 Not Found", "text/plain", "try /, /metrics, /healthz or /readyz\n")
+
+    def _ready(self, start: Callable[..., Any]) -> Iterable[bytes]:
+        obstacles = self._readiness().obstacles
+        status = "503 Service Unavailable" if obstacles else "200 OK"
+        return _send(start, status, "text/plain", "\n".join(obstacles or ("ready",)) + "\n")
+
+
+def _send(start: Callable[..., Any], status: str, kind: str, text: str) -> list[bytes]:
+    body = text.encode()
+    start(
+        status,
+        [
+            ("Content-Type", f"{kind}; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+        ],
+    )
+    return [body]
+
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .8rem;border-bottom:1px solid #ccc}"
+    "@media(prefers-color-scheme:dark){body{background:#111;color:#eee}}"
+)
+
+
+def _page(readiness: Readiness) -> str:
+    verdict = "Ready" if not readiness.obstacles else "Not ready: " + "; ".join(readiness.obstacles)
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in (r.name, r.state, r.since, r.last_error)) + "</tr>"
+        for r in readiness.recorders
+    )
+    facts = "".join(
+        f"<tr><th scope=row>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in readiness.facts
+    )
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>cdr worker</title><style>{_STYLE}</style><h1>cdr worker</h1><p>{html.escape(verdict)}</p>"
+        f"<h2>Recorders</h2><table><tr><th>Recorder<th>State<th>Since (UTC)<th>Last error</tr>{lines}</table>"
+        f"<h2>Archive</h2><table>{facts}</table><p><a href=/metrics>metrics</a></p></html>"
+    )

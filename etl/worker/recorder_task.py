@@ -1,0 +1,307 @@
+"""One recorder, supervised by itself: sessions with back-off, the list after each, and the details.
+
+Whatever goes wrong with one recorder stays in here; another one never waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import structlog
+
+from etl.calls.backoff import Backoff
+from etl.calls.details import Details, Outcome, Request
+from etl.calls.facts import read_fact
+from etl.config import Recorder, Worker
+from etl.errors import CdrError, RecorderUnavailable
+from etl.ingest.interpret import Source
+from etl.model import Kind
+from etl.protocol.answers import DetailAnswer, ListAnswer, UnknownCall
+from etl.recorder.clock import Clock
+from etl.recorder.queries import Queries
+from etl.recorder.session import Ending, Session
+from etl.recorder.sink import Scribe, Sink
+from etl.worker.metrics import Metrics
+
+LIST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds between two tries to get a whole list within one session."""
+FAILURE_PAUSE = 10.0
+"""Seconds before a supervisor starts again after a failure that is our own."""
+
+
+@dataclass(slots=True)
+class Standing:
+    """How a recorder stands at the moment, for the status page and /readyz."""
+
+    state: str = "starting"
+    since: datetime | None = None
+    last_error: str = ""
+    sessions: int = 0
+    kinds: set[str] = field(default_factory=set)
+
+
+class RecorderTask:
+    """Runs one recorder until it is stopped. It is the `Listener` of its own sessions."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        worker_id: str,
+        settings: Worker,
+        source: Source,
+        sink: Sink,
+        clock: Clock,
+        metrics: Metrics,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self.recorder = recorder
+        self.standing = Standing()
+        self._worker_id = worker_id
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._dice = dice
+        self._log = structlog.get_logger().bind(recorder=recorder.name)
+        self._source = source
+        self._scribe = Scribe(recorder.name, sink, clock)
+        self._queries = Queries(recorder, source.dialect, self._scribe, clock, settings.document_limit)
+        self._backoff = Backoff()
+        self._details = Details(
+            concurrency=recorder.detail_concurrency,
+            give_up=settings.detail_give_up.total_seconds(),
+            refetch_after=settings.refetch_after.total_seconds(),
+        )
+        self._session: Session | None = None
+        self._subscribed = asyncio.Event()
+        self._list_wanted = asyncio.Event()
+        self._listed = False
+        self._work = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._open_gate = asyncio.Event()
+        self._open_gate.set()
+
+    # What the worker asks of us
+
+    async def run(self) -> None:
+        """Until `stop`: sessions, lists and details side by side."""
+        self._metrics.connected.labels(self.recorder.name).set(0)
+        helpers = [asyncio.create_task(self._forever(loop)) for loop in (self._lists, self._ask_details)]
+        try:
+            await self._forever(self._sessions)
+        finally:
+            for task in (*helpers, *self._fetches):
+                task.cancel()
+            await asyncio.gather(*helpers, *self._fetches, return_exceptions=True)
+            await self._queries.close()
+
+    def stop(self) -> None:
+        """End the session cleanly and return from `run`."""
+        self._stopping.set()
+        self._open_gate.set()
+        self._end_session("stop", "the worker was stopped")
+
+    def hold(self, reason: str, told: str) -> None:
+        """Close the session and open no other until `release`."""
+        self._open_gate.clear()
+        self.standing.last_error = told
+        self._end_session(reason, told)
+
+    def release(self) -> None:
+        """Sessions may be opened again."""
+        self._open_gate.set()
+
+    def resume_detail(self, call_id: str, ended_ago: float, *, refetch: bool) -> None:
+        """Take up a detail that an earlier process left open; `ended_ago` in seconds."""
+        now = self._clock.elapsed()
+        if refetch:
+            self._details.resume_refetch(call_id, now - ended_ago)
+        else:
+            self._details.resume_end(call_id, now - ended_ago)
+        self._work.set()
+
+    @property
+    def subscribed(self) -> bool:
+        return self._subscribed.is_set()
+
+    # What the session tells us (Listener)
+
+    def opened(self, session: UUID) -> None:
+        self._log.debug("connected", session=str(session))
+
+    def confirmed(self, session: UUID) -> None:
+        self._set_state("subscribed")
+        self._metrics.connected.labels(self.recorder.name).set(1)
+        self._log.info("subscribed", session=str(session))
+        self._listed = False
+        self._subscribed.set()
+        self._list_wanted.set()
+        self._work.set()
+
+    def interrupted(self, session: UUID) -> None:
+        self._log.warning("reading was interrupted; coverage goes on with the next list", session=str(session))
+        if self.subscribed:
+            self._listed = False
+            self._list_wanted.set()
+
+    def heard(self, kind: str) -> None:
+        self._metrics.messages.labels(self.recorder.name, kind).inc()
+        if self._listed:
+            self._backoff.healthy()
+
+    def ended(self, call_id: str) -> None:
+        if not self._details.ended(call_id, self._clock.elapsed()):
+            self._log.error("too many details in hand; this call waits for reconcile", in_hand=len(self._details))
+        self._work.set()
+
+    # Sessions
+
+    async def _sessions(self) -> None:
+        while not self._stopping.is_set():
+            await _either(self._stopping, self._backoff.next(self._clock.elapsed(), self._dice()))
+            await self._open_gate.wait()
+            if not self._stopping.is_set():
+                await self._one_session()
+
+    async def _one_session(self) -> None:
+        self._session = session = Session(
+            uuid4(),
+            self._worker_id,
+            self.recorder,
+            self._source.dialect,
+            self._scribe,
+            self,
+            self._clock,
+            margin=self._settings.margin,
+            limit=self._settings.document_limit,
+        )
+        if self.standing.sessions:
+            self._metrics.reconnects.labels(self.recorder.name).inc()
+        self.standing.sessions += 1
+        try:
+            ending = await session.run()
+            self._report(ending)
+        except RecorderUnavailable as error:
+            self._set_state("unreachable", str(error))
+            self._log.warning("unreachable", error=str(error))
+        finally:
+            self._session = None
+            self._subscribed.clear()
+            self._list_wanted.clear()
+            self._metrics.connected.labels(self.recorder.name).set(0)
+
+    def _report(self, ending: Ending) -> None:
+        self._set_state("disconnected", "" if ending.reason == "stop" else ending.told)
+        log = self._log.info if ending.reason == "stop" else self._log.warning
+        log("session ended", reason=ending.reason, told=ending.told)
+
+    def _end_session(self, reason: str, told: str) -> None:
+        if self._session is not None:
+            self._session.close(reason, told)
+
+    def _set_state(self, state: str, error: str | None = None) -> None:
+        if state != self.standing.state:
+            self.standing.since = self._clock.now()
+        self.standing.state = state
+        if error is not None:
+            self.standing.last_error = error
+
+    # The list that makes a session's coverage count
+
+    async def _lists(self) -> None:
+        while True:
+            await self._list_wanted.wait()
+            self._list_wanted.clear()
+            for pause in (*LIST_PAUSES, *([LIST_PAUSES[-1]] * 1_000_000)):
+                if not self.subscribed or await self._ask_list():
+                    break
+                await _either(self._list_wanted, pause)
+
+    async def _ask_list(self) -> bool:
+        session = self._session
+        if session is None:
+            return True
+        try:
+            answer = await self._queries.call_list(session.id)
+        except RecorderUnavailable as error:
+            self._set_error(str(error))
+            return False
+        if not isinstance(answer, ListAnswer):
+            self._set_error(f"the list was not understood or refused: {answer}")
+            return False
+        # A pause while the list was under way wants another one.
+        self._listed = not self._list_wanted.is_set()
+        return self._listed
+
+    def _set_error(self, told: str) -> None:
+        self.standing.last_error = told
+        self._log.warning("no list yet", error=told)
+
+    # Details
+
+    async def _ask_details(self) -> None:
+        while True:
+            await self._subscribed.wait()
+            self._work.clear()
+            now = self._clock.elapsed()
+            for request in self._details.due(now):
+                task = asyncio.create_task(self._fetch(request))
+                self._fetches.add(task)
+                task.add_done_callback(self._fetches.discard)
+            next_at = self._details.next_at()
+            await _either(self._work, None if next_at is None else max(next_at - now, 0.01))
+
+    async def _fetch(self, request: Request) -> None:
+        outcome = Outcome.FAILED
+        try:
+            outcome = await self._outcome(request)
+        finally:
+            self._metrics.detail_requests.labels(self.recorder.name, outcome.value).inc()
+            self._details.answered(request.call_id, outcome, self._clock.elapsed())
+            self._work.set()
+
+    async def _outcome(self, request: Request) -> Outcome:
+        session = self._session
+        if session is None:
+            return Outcome.FAILED
+        try:
+            answer = await self._queries.call_detail(session.id, request.call_id, request.purpose)
+        except RecorderUnavailable as error:
+            self._log.info("no detail yet", error=str(error))
+            return Outcome.FAILED
+        if isinstance(answer, DetailAnswer):
+            fact = read_fact(answer.record, Kind.DETAIL, self._clock.now(), self._source.reading)
+            return Outcome.FINISHED if fact.kind is Kind.DETAIL else Outcome.UNFINISHED
+        return Outcome.UNKNOWN if isinstance(answer, UnknownCall) else Outcome.FAILED
+
+    # Supervision
+
+    async def _forever(self, loop: Callable[[], object]) -> None:
+        """Run a loop again after a failure of our own: loudly, with a pause, never touching other recorders."""
+        while not self._stopping.is_set():
+            try:
+                await loop()  # type: ignore[misc]
+                return
+            except asyncio.CancelledError:
+                raise
+            except CdrError as error:
+                self._set_state("failed", str(error))
+                self._log.error("failed", error=str(error))
+            except Exception as error:  # noqa: BLE001 - the supervisor: one recorder must not stop the others
+                self._set_state("failed", f"{type(error).__name__}: {error}")
+                self._log.exception("failed unexpectedly; this is a bug, please report it")
+            await _either(self._stopping, FAILURE_PAUSE)
+
+
+async def _either(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for the event, but no longer than that."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,291 @@
+"""The worker: recorders on one side, the database on the other, and the journal between them.
+
+The parts run side by side and know nothing of each other; here they are put together, watched over, and
+closed in order: stop reading, journal what was read, load it to a deadline, let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+import structlog
+
+from etl.config import Settings
+from etl.errors import DatabaseError, JournalError
+from etl.ingest.interpret import Interpreter
+from etl.ingest.loader import Loaded, Loader
+from etl.journal.journal import Journal
+from etl.model import Draft
+from etl.recorder.clock import Clock, SystemClock
+from etl.store import pending
+from etl.store.database import Connection
+from etl.store.pending import Owed
+from etl.worker.adoption import Adopter
+from etl.worker.endpoints import Endpoints, Readiness, RecorderLine
+from etl.worker.metrics import Metrics
+from etl.worker.recorder_task import RecorderTask
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the journal's size and at what fails."""
+COUNT_EVERY = 30.0
+"""Seconds between two counts of what the database holds, for metrics."""
+RESUME_BELOW = 0.9
+"""Sessions are opened again when the journal is below this share of its limit."""
+DRAIN = 20.0
+"""Seconds a stopping worker gives the disk and the database to take what was read."""
+
+Connect: TypeAlias = Callable[[], Connection]
+
+
+class JournalSink:
+    """The journal as the recorders see it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def append(self, draft: Draft) -> None:
+        self._journal.append(draft)
+
+    async def room(self) -> None:
+        while not self._journal.has_room:
+            await asyncio.sleep(0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a worker ended: lines left in its journal for the next one, and what kept them from the database."""
+
+    left: int
+    why: str
+
+
+class Worker:
+    """All recorders of a configuration, from `run` until `stop`."""
+
+    def __init__(self, settings: Settings, connect: Connect, clock: Clock | None = None) -> None:
+        """Raises JournalError if there is no place for a journal, UsageError for a dialect that is none."""
+        self.metrics = Metrics()
+        self.settings = settings
+        self._connect = connect
+        self._clock = clock or SystemClock()
+        self._log = structlog.get_logger()
+        self._stopping = asyncio.Event()
+        self._held = ""
+        readers = Interpreter(settings)
+        worker, root = settings.worker, settings.worker.data_dir / "journal"
+        self.journal = Journal.create(root)
+        self._sink = JournalSink(self.journal)
+        self.recorders = [
+            RecorderTask(
+                recorder,
+                str(self.journal.id),
+                worker,
+                readers.source(recorder.name),
+                self._sink,
+                self._clock,
+                self.metrics,
+            )
+            for recorder in settings.recorder
+        ]
+        self.loader = Loader(
+            self.journal, connect, Interpreter(settings), worker.margin, self._clock.now, self._on_loaded
+        )
+        self._owed_for = worker.detail_give_up + worker.refetch_after
+        self._adopter = Adopter(
+            root,
+            connect,
+            Interpreter(settings),
+            self._clock,
+            own=self.journal.id,
+            margin=worker.margin,
+            owed_for=self._owed_for,
+            on_loaded=self._on_loaded,
+            on_owed=self._on_owed,
+        )
+        self._failure: JournalError | DatabaseError | None = None
+        self._counted_at = 0.0
+        self._owed_asked = False
+
+    def stop(self) -> None:
+        """End cleanly. To be called on the worker's event loop."""
+        self._stopping.set()
+
+    async def run(self) -> Ended:
+        """Work until stopped. Raises JournalError if the own journal fails for good."""
+        self._loop = asyncio.get_running_loop()
+        self._log.info("worker started", journal=str(self.journal.id), recorders=len(self.recorders))
+        endpoints = self._endpoints()
+        loading = threading.Thread(target=self._load, name="loader", daemon=True)
+        loading.start()
+        self._adopter.start()
+        tasks = [asyncio.create_task(recorder.run()) for recorder in self.recorders]
+        try:
+            await self._watch()
+        finally:
+            for recorder in self.recorders:
+                recorder.stop()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            ended = await asyncio.to_thread(self._close, loading)
+            if endpoints is not None:
+                await asyncio.to_thread(endpoints.stop)
+        if self._failure is not None:
+            raise self._failure
+        self._log.info("worker stopped", left=ended.left, why=ended.why)
+        return ended
+
+    # Watching
+
+    async def _watch(self) -> None:
+        while not self._stopping.is_set() and self._failure is None:
+            self._failure = self.journal.broken
+            self._mind_backlog()
+            self._measure()
+            if self.loader.connected.is_set() and time.monotonic() - self._counted_at >= COUNT_EVERY:
+                self._counted_at = time.monotonic()
+                await asyncio.to_thread(self._count)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY)
+            except TimeoutError:
+                continue
+
+    def _mind_backlog(self) -> None:
+        """At its limit, or with a full disk, the journal takes no more: say so and stop listening (G6)."""
+        limit, size, failing = self.settings.worker.journal_limit, self.journal.bytes_on_disk, self.journal.failing
+        if failing is not None or size >= limit:
+            told = str(failing) if failing else f"the journal has reached its limit ({size:,} of {limit:,} bytes)"
+            if not self._held:
+                self._log.error("not listening until there is room again", why=told)
+            self._held = told
+            for recorder in self.recorders:
+                recorder.hold("backlog", told)
+        elif self._held and size < limit * RESUME_BELOW:
+            self._log.info("there is room again; listening")
+            self._held = ""
+            for recorder in self.recorders:
+                recorder.release()
+
+    def _measure(self) -> None:
+        self.metrics.journal_bytes.set(self.journal.bytes_on_disk)
+        self.metrics.backlog_messages.set(self.journal.last_sequence - self.loader.sequence)
+        self.metrics.database_up.set(self.loader.connected.is_set())
+
+    def _count(self) -> None:
+        """What only the database knows: for metrics, and once the details that an earlier process still owed."""
+        try:
+            with self._connect() as connection:
+                if not self._owed_asked:
+                    self._ask_owed(connection)
+                self.metrics.show(pending.counts(connection))
+        except DatabaseError as error:
+            self._log.debug("could not count", error=str(error))
+
+    def _ask_owed(self, connection: Connection) -> None:
+        since = self._clock.now() - self._owed_for
+        self._on_owed(pending.owed(connection, since))
+        self._owed_asked = True
+
+    # Callbacks from other threads
+
+    def _on_loaded(self, loaded: Loaded) -> None:
+        self.metrics.loaded(loaded)
+
+    def _on_owed(self, owed: list[Owed]) -> None:
+        self._loop.call_soon_threadsafe(self._resume, owed)
+
+    def _resume(self, owed: list[Owed]) -> None:
+        tasks = {task.recorder.name: task for task in self.recorders}
+        now = self._clock.now()
+        for call in owed:
+            if call.recorder in tasks:
+                ago = (now - call.at).total_seconds()
+                tasks[call.recorder].resume_detail(call.call_id, ago, refetch=call.refetch)
+
+    def _load(self) -> None:
+        try:
+            self.loader.run()
+        except (JournalError, DatabaseError) as error:
+            self._log.error("loading failed for good; the worker ends and must be started again", error=str(error))
+            self._failure = error
+
+    # Closing
+
+    def _close(self, loading: threading.Thread) -> Ended:
+        deadline = time.monotonic() + DRAIN
+        self._adopter.stop()
+        why = self._finish_journal(deadline)
+        while self.loader.sequence < self.journal.last_sequence and time.monotonic() < deadline and self._hopeful():
+            time.sleep(0.05)
+        self.loader.stop()
+        loading.join()
+        left = self.journal.last_sequence - self.loader.sequence
+        self._let_go(left)
+        return Ended(left, why or self.loader.database_error)
+
+    def _finish_journal(self, deadline: float) -> str:
+        try:
+            self.journal.finish(max(deadline - time.monotonic(), 0.0))
+        except JournalError as error:
+            self._log.error("the journal could not be finished", error=str(error))
+            return str(error)
+        return ""
+
+    def _let_go(self, left: int) -> None:
+        """Delete a journal that is wholly in the database; keep one that is not for the next to start."""
+        try:
+            if self.journal.broken is not None:
+                self._log.error("the damaged journal was set aside", path=str(self.journal.set_aside()))
+            elif left == 0:
+                self.journal.remove(self.loader.sequence)
+            else:
+                self.journal.close()
+        except JournalError as error:
+            self._log.error("the journal could not be closed", error=str(error))
+
+    def _hopeful(self) -> bool:
+        return self._failure is None and self.loader.connected.is_set()
+
+    # Endpoints
+
+    def _endpoints(self) -> Endpoints | None:
+        listen = self.settings.http.listen
+        if not listen:
+            return None
+        endpoints = Endpoints(listen, self.metrics.registry, self.readiness)
+        endpoints.start()
+        return endpoints
+
+    def readiness(self) -> Readiness:
+        """Whether every recorder is subscribed, the database reachable, and the backlog below its limit."""
+        obstacles = [
+            f"recorder {task.recorder.name}: {task.standing.last_error or task.standing.state}"
+            for task in self.recorders
+            if not task.subscribed
+        ]
+        if not self.loader.connected.is_set():
+            obstacles.append(f"database: {self.loader.database_error}")
+        if self._held:
+            obstacles.append(f"journal: {self._held}")
+        lines = tuple(
+            RecorderLine(
+                task.recorder.name, task.standing.state, _moment(task.standing.since), task.standing.last_error
+            )
+            for task in self.recorders
+        )
+        return Readiness(tuple(obstacles), lines, self._facts())
+
+    def _facts(self) -> tuple[tuple[str, str], ...]:
+        return (
+            ("Journaled messages not yet in the database", f"{self.journal.last_sequence - self.loader.sequence:,}"),
+            ("Journal on disk", f"{self.journal.bytes_on_disk:,} bytes"),
+            ("Database", "connected" if self.loader.connected.is_set() else self.loader.database_error),
+        )
+
+
+def _moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at else ""
