@@ -258,6 +258,7 @@ def sessions(draw: st.DrawFn) -> list[Line]:
     return lines
 
 
+@pytest.mark.slow
 @given(sessions())
 def test_pieces_are_disjoint_and_lie_between_subscription_and_last_message(lines: list[Line]) -> None:
     state = run(*lines)
@@ -270,6 +271,7 @@ def test_pieces_are_disjoint_and_lie_between_subscription_and_last_message(lines
         assert pieces[-1].end <= state.last_read - MARGIN
 
 
+@pytest.mark.slow
 @given(sessions())
 def test_only_a_clock_set_back_takes_coverage_away_and_only_after_its_new_time(lines: list[Line]) -> None:
     for earlier, later in pairwise(range(1, len(lines) + 1)):
@@ -281,6 +283,7 @@ def test_only_a_clock_set_back_takes_coverage_away_and_only_after_its_new_time(l
         assert all(any(old.start == new.start and old.end <= new.end for new in covered(after, MARGIN)) for old in kept)
 
 
+@pytest.mark.slow
 @given(sessions())
 def test_every_interruption_and_the_end_leave_their_reason(lines: list[Line]) -> None:
     state = run(*lines)
@@ -291,6 +294,7 @@ def test_every_interruption_and_the_end_leave_their_reason(lines: list[Line]) ->
         assert state.breaks[-1].at == settled(state, MARGIN)
 
 
+@pytest.mark.slow
 @given(sessions(), st.integers(0, 12))
 def test_a_restart_anywhere_goes_on_from_the_stored_state(lines: list[Line], cut: int) -> None:
     state = run(*lines[: cut + 1])

@@ -111,6 +111,7 @@ def records(draw: st.DrawFn) -> Record:
     return Record(str(uuid), state, fields, {}, draw(st.binary(max_size=9)))
 
 
+@pytest.mark.slow
 @given(records(), st.sampled_from(list(Kind)), st.sampled_from([NEW_YORK, BUDAPEST, LORD_HOWE]))
 def test_any_record_gives_a_fact_in_which_every_field_is_a_value_or_named(
     record: Record, kind: Kind, zone: ZoneInfo
@@ -126,6 +127,7 @@ def test_any_record_gives_a_fact_in_which_every_field_is_a_value_or_named(
     assert fact.element == record.element
 
 
+@pytest.mark.slow
 @given(records())
 def test_values_have_the_type_of_their_field(record: Record) -> None:
     types: dict[FieldType, type] = {
@@ -201,6 +203,7 @@ def test_a_fact_knows_its_call_its_recorder_and_when_it_was_seen(record: MakeRec
     assert read(record("Opaque")).id_time == UNTIMED
 
 
+@pytest.mark.slow
 @given(records(), st.sampled_from(list(Kind)), st.sampled_from([NEW_YORK, BUDAPEST]))
 def test_the_digest_depends_on_what_was_received_alone(record: Record, kind: Kind, zone: ZoneInfo) -> None:
     other = Reading(zone, "ny-1", {"x": "y"}, frozenset({"?"}))

@@ -176,6 +176,7 @@ def holds(gap: Gap, moment: datetime) -> bool:
     return gap.start <= moment and (gap.end is None or moment < gap.end)
 
 
+@pytest.mark.slow
 @given(fleets)
 def test_every_moment_since_the_first_subscription_is_covered_pending_or_in_one_gap(
     sessions: list[SessionSpan],
@@ -189,6 +190,7 @@ def test_every_moment_since_the_first_subscription_is_covered_pending_or_in_one_
         assert all(gap.extensions == in_force(sessions, moment) for gap in inside)
 
 
+@pytest.mark.slow
 @given(fleets)
 def test_gaps_are_in_order_and_touch_only_where_the_filter_changes(sessions: list[SessionSpan]) -> None:
     for one, next_ in pairwise(gaps(sessions)):
@@ -196,6 +198,7 @@ def test_gaps_are_in_order_and_touch_only_where_the_filter_changes(sessions: lis
         assert one.end < next_.start or (one.end == next_.start and one.extensions != next_.extensions)
 
 
+@pytest.mark.slow
 @given(fleets)
 def test_every_gap_has_the_reason_of_a_coverage_that_ended_where_it_began(sessions: list[SessionSpan]) -> None:
     found = gaps(sessions)
@@ -208,6 +211,7 @@ def test_every_gap_has_the_reason_of_a_coverage_that_ended_where_it_began(sessio
             }
 
 
+@pytest.mark.slow
 @given(fleets, st.randoms(use_true_random=False))
 def test_the_order_of_sessions_does_not_matter(sessions: list[SessionSpan], dice: random.Random) -> None:
     shuffled = list(sessions)
@@ -227,6 +231,7 @@ def reaching(sessions: Sequence[SessionSpan], since: datetime) -> list[SessionSp
     return [each for each in sessions if reaches(each)] + latest
 
 
+@pytest.mark.slow
 @given(fleets, st.integers(0, LAST), st.integers(1, 9))
 def test_looking_at_later_time_only_comes_to_the_same(sessions: list[SessionSpan], second: int, off: int) -> None:
     """Whatever was thought of the time after `since`, also that the gap under way had another end."""
@@ -238,6 +243,7 @@ def test_looking_at_later_time_only_comes_to_the_same(sessions: list[SessionSpan
     assert gaps_since(since, known, reaching(sessions, since)) == whole
 
 
+@pytest.mark.slow
 @given(fleets, st.integers(0, LAST))
 def test_gaps_that_ended_before_need_not_be_known(sessions: list[SessionSpan], second: int) -> None:
     since, whole = at(second), gaps(sessions)

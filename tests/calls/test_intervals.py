@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ pairs = st.tuples(st.integers(0, 19), st.integers(1, 20)).filter(lambda pair: pa
 sets = st.lists(pairs.map(lambda pair: Interval(at(pair[0]), at(pair[1]))), max_size=6).map(tuple)
 
 
+@pytest.mark.slow
 @given(sets, sets)
 def test_union_subtract_and_intersect_are_those_of_sets(a: tuple[Interval, ...], b: tuple[Interval, ...]) -> None:
     for result, expected in (
@@ -42,6 +44,7 @@ def test_union_subtract_and_intersect_are_those_of_sets(a: tuple[Interval, ...],
         assert is_normal(result)
 
 
+@pytest.mark.slow
 @given(sets, pairs)
 def test_contains_is_that_of_sets(a: tuple[Interval, ...], pair: tuple[int, int]) -> None:
     assert contains(a, Interval(at(pair[0]), at(pair[1]))) == moments(a).issuperset(range(*pair))
