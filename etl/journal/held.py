@@ -74,6 +74,10 @@ class HeldJournal:
         """
         return self._shelf.read(after, max_rows, max_bytes)
 
+    def wait(self, after: int, timeout: float) -> bool:
+        """Whether there is anything behind `after`; never waits, since nobody adds to an orphan."""
+        return self.backlog(after) > 0
+
     def discard(self, upto: int) -> None:
         """Delete the segments whose entries are all archived (`upto` and before); the last one always stays.
 
@@ -84,8 +88,10 @@ class HeldJournal:
 
     def close(self) -> None:
         """Let go of the journal: whoever starts next adopts it. Harmless when already closed."""
-        self._shelf.close()
-        self._lock.release()
+        try:
+            self._shelf.close()
+        finally:
+            self._lock.release()
 
     def remove(self, checkpoint: int) -> None:
         """Delete the journal, whose entries are all archived up to `checkpoint`, and let go of it.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,8 +124,15 @@ def segment_files(path: Path) -> tuple[Path, ...]:
 
 
 def segment_bytes(path: Path) -> int:
-    """How many bytes the segment takes on disk."""
-    return sum(file.stat().st_size for file in segment_files(path)[:2] if file.exists())
+    """How many bytes the segment takes on disk, its write-ahead log included.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    size = path.stat().st_size
+    with suppress(FileNotFoundError):  # it may vanish at any moment, when another connection closes
+        size += segment_files(path)[1].stat().st_size
+    return size
 
 
 def delete_segment(path: Path) -> None:

@@ -141,7 +141,7 @@ class Shelf:
         if self._open is not None:
             segment, self._open = self._open, None
             segment.close()
-            self._sizes[segment.first] = segment_bytes(segment.path)  # the last to close drops its log
+            self.measure(segment.first)  # the last to close drops the log
 
     def last(self) -> int:
         """The sequence of the last committed entry; 0 in a journal that never held one.

@@ -70,7 +70,7 @@ class Tape:
         segment.write(self.last + 1, lines)
         self.last += len(lines)
         self._written += sum(line.size for line in lines)
-        self._shelf.measure(segment.first)
+        self._shelf.measure(segment.first)  # SQLite would go on in a deleted file
 
     def _begin_next(self) -> None:
         self._shelf.add(self.last + 1)

@@ -95,8 +95,9 @@ def test_a_full_disk_delays_but_drops_nothing_and_repeats_nothing(
     told.code, told.at = code, at
     commits = [journal.append(make_draft(number)) for number in range(2, 30)]
     until(lambda: told.failed >= 3, journal)
-    assert isinstance(journal.failing, JournalFull)
-    assert journal.failing.retry
+    failing = journal.failing
+    assert isinstance(failing, JournalFull)
+    assert failing.retry
     assert (journal.waiting, journal.last_sequence) == (28, 1)
     told.code = None
     assert commits[-1].result(10) == 29
@@ -109,7 +110,8 @@ def test_no_room_for_the_next_segment_delays_as_well(
     journal: Journal, make_draft: MakeDraft, read_all: ReadAll, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     journal.append(make_draft(1, 2_000)).result(10)
-    real, refused = disk.make_file, []
+    real = disk.make_file
+    refused: list[Path] = []
 
     def make_file(path: Path) -> None:
         if len(refused) < 3:
@@ -164,7 +166,7 @@ def test_an_error_nobody_thought_of_reaches_all_who_wait(
         raise ZeroDivisionError("surprise")
 
     monkeypatch.setattr(journal._writer._tape, "write", surprise)
-    with pytest.raises(Exception, match="ZeroDivisionError.*surprise"):
+    with pytest.raises(Exception, match=r"ZeroDivisionError.*surprise"):
         journal.append(make_draft(1)).result(10)
     assert journal.broken is not None
     assert not journal.wait(0, 100.0)

@@ -52,11 +52,11 @@ def test_of_many_that_adopt_at_once_each_journal_goes_to_one(root: Path) -> None
         return adopt(root).journals
 
     with ThreadPoolExecutor(6) as pool:
-        won = [journal for journals in pool.map(race, range(6)) for journal in journals]
+        won = [orphan for journals in pool.map(race, range(6)) for orphan in journals]
     assert len(won) == 5
-    assert {journal.id for journal in won} == expected
-    for journal in won:
-        journal.close()
+    assert {orphan.id for orphan in won} == expected
+    for orphan in won:
+        orphan.close()
 
 
 @pytest.mark.slow
