@@ -323,3 +323,18 @@ def test_a_moment_is_either_live_or_unheard(spans: list[tuple[int, int, int | No
     for tick in range(120):
         moment = _second(tick + 0.5)
         assert any(start <= moment < end for start, end in unheard) is not live(tick + 0.5)
+
+
+# documentation
+
+
+def test_the_documentation_lists_every_fault_with_its_length() -> None:
+    page = (Path(__file__).parents[2] / "docs/simulator.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines() if line.startswith("| `")]
+    lasts = {row[1].strip("`"): row[3] for row in rows if len(row) == 5}
+    shown = {kind.value: "" if length is None else _length_text(length) for kind, length in LENGTHS.items()}
+    assert lasts == shown
+
+
+def _length_text(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
