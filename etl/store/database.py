@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import conninfo
 from psycopg.rows import TupleRow
-from sqlalchemy.dialects.postgresql import psycopg as dialect
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import registry
 from sqlalchemy.sql import ClauseElement
 
 from etl.errors import DatabaseRefused, SchemaMismatch, UsageError
@@ -31,7 +32,7 @@ _SETTINGS: Mapping[str, object] = {
     "tcp_user_timeout": 30_000,
 }
 _OPTIONS = "-c jit=off -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c bytea_output=hex"
-_dialect = dialect.PGDialect_psycopg(paramstyle="pyformat")
+_dialect: Dialect = registry.load("postgresql.psycopg")(paramstyle="pyformat")
 
 
 def driver_url(url: str) -> str:
@@ -76,7 +77,10 @@ def _why_not(error: psycopg.OperationalError, where: str) -> Exception:
     """A refused connection carries no SQLSTATE in libpq's result; whether the server answered tells them apart."""
     attempt = error.pgconn
     if error.sqlstate is None and attempt is not None and attempt.needs_password:
-        return DatabaseRefused(f"database {where} wants a password: put it into database.url, or the URL into the file of database.url_file")
+        return DatabaseRefused(
+            f"database {where} wants a password: put it into database.url, or the URL into the file that"
+            " database.url_file names"
+        )
     if error.sqlstate is None and attempt is not None and _answered(attempt):
         return DatabaseRefused(f"database {where} refused the connection: {_first_line(error)}")
     return translated(error, where)

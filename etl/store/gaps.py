@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from etl.calls import coverage
@@ -32,11 +33,12 @@ SET to_time = excluded.to_time, reason = excluded.reason, extensions = excluded.
 """
 
 
-def recompute(cursor: Cursor, recorder: str, since: datetime, margin: timedelta) -> None:
+def recompute(cursor: Cursor, recorder: str, since: datetime, margin: timedelta) -> Mapping[str, float]:
     """Bring the gaps of a recorder up to date, given that nothing has changed before `since`.
 
     A gap keeps its id for as long as it begins at the same moment. Two writers take turns per recorder: the lock
-    comes before the reading, so the second sees what the first has committed.
+    comes before the reading, so the second sees what the first has committed. Returns by how many seconds the gaps
+    that have an end have grown, by reason.
     """
     cursor.execute(_LOCK, [recorder])
     values = {"recorder": recorder, "since": since}
@@ -47,6 +49,14 @@ def recompute(cursor: Cursor, recorder: str, since: datetime, margin: timedelta)
         cursor.execute("DELETE FROM cdr.gap WHERE recorder = %s AND from_time = ANY(%s)", [recorder, gone])
     changed = [gap for start, gap in wanted.items() if known.get(start) != gap]
     cursor.executemany(_UPSERT, [_row(recorder, gap) for gap in changed])
+    grown: defaultdict[str, float] = defaultdict(float)
+    for gap in changed:
+        grown[gap.reason] += max(0.0, _seconds(gap) - _seconds(known.get(gap.start)))
+    return {reason: seconds for reason, seconds in grown.items() if seconds}
+
+
+def _seconds(gap: Gap | None) -> float:
+    return (gap.end - gap.start).total_seconds() if gap and gap.end else 0.0
 
 
 def _row(recorder: str, gap: Gap) -> tuple[object, ...]:

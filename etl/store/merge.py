@@ -16,7 +16,9 @@ STAGED = "pg_temp.staged"
 KEY = "call_id, id_time"
 _VERSION = "observed_at, digest"
 
-STAGED_COLUMNS: tuple[str, ...] = tuple(column.name for column in schema.fact.columns if column.name != "first_observed_at")
+STAGED_COLUMNS: tuple[str, ...] = tuple(
+    column.name for column in schema.fact.columns if column.name != "first_observed_at"
+)
 """Columns of a staged fact, in the order of the COPY."""
 
 _DERIVED: tuple[str, ...] = tuple(
@@ -26,8 +28,11 @@ _DERIVED: tuple[str, ...] = tuple(
 )
 """Columns of a call's row that follow from its facts."""
 
-_OF_THE_TIME = ("end_ambiguous", "nonexistent_time", "duration_differs", "zone_suspect")
-"""Flags that reach the row only from the facts whose start and end it shows; `docs/facts.md` lists them."""
+_OF_ANY_FACT = "(starts_with(flag, 'bad_') OR flag = 'end_before_start')"
+"""Flags that reach the row from any fact; docs/facts.md lists them."""
+
+_OF_THE_TIME = "flag IN ('end_ambiguous', 'nonexistent_time', 'duration_differs', 'zone_suspect')"
+"""Flags that reach the row only from the facts whose start and end it shows."""
 
 _UNWANTED = ("hashjoin", "mergejoin", "seqscan", "bitmapscan", "material", "memoize")
 
@@ -35,10 +40,6 @@ SETTINGS = "; ".join(f"SET LOCAL enable_{plan} = off" for plan in _UNWANTED)
 """Staging has no statistics: left to itself the planner reads whole partitions, and a batch costs more with every
 month. With these off each statement walks the staged rows and looks the others up by their key. `OFFSET 0` below
 serves the same end: a subquery that has it stays inside its loop."""
-
-
-def _literals(words: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(f"'{word}'" for word in words)
 
 
 def _list(columns: tuple[str, ...], template: str = "{}") -> str:
@@ -94,7 +95,7 @@ def _attributes() -> str:
     return " || ".join(f"coalesce(documents[{rank}], '{{}}')" for rank in ranks)
 
 
-_FINISHED = f"kind IN ({_literals(sorted(FINISHED))})"
+_FINISHED = "kind IN ({})".format(", ".join(f"'{kind}'" for kind in sorted(FINISHED)))
 _ENDED = f"(kind = '{Kind.END}' OR end_time IS NOT NULL)"
 _FLAGS = "nullif(array_to_string(quality, ' '), '')"
 _CONTRADICTS = "(start_rank <> end_rank AND end_time < start_time)"
@@ -107,9 +108,9 @@ def _quality() -> str:
     return f"""CASE WHEN flags IS NULL AND NOT coalesce({_CONTRADICTS}, false) AND NOT coalesce({_DIFFERS}, false)
         THEN '{{}}'::text[] ELSE ARRAY(
             SELECT flag FROM regexp_split_to_table(flags, ' ') flag
-            WHERE starts_with(flag, 'bad_') OR flag = 'end_before_start'
+            WHERE {_OF_ANY_FACT}
             UNION SELECT flag FROM regexp_split_to_table({provided}, ' ') flag
-            WHERE flag IN ({_literals(list(_OF_THE_TIME))})
+            WHERE {_OF_THE_TIME}
             UNION SELECT 'end_before_start' WHERE {_CONTRADICTS}
             UNION SELECT 'recorder_differs' WHERE {_DIFFERS}
             ORDER BY 1) END"""
@@ -159,14 +160,15 @@ FROM folded"""
 
 
 def _insert_calls() -> str:
-    provides = "CASE WHEN start_time IS NOT NULL OR end_time IS NOT NULL THEN quality ELSE '{}' END"
+    provided = "CASE WHEN start_time IS NOT NULL OR end_time IS NOT NULL THEN quality END"
     one_fact = {
         "recorder": "coalesce(recorder, located)",
         "state": _state(_FINISHED, f"CASE kind WHEN '{Kind.ABSENT}' THEN observed_at END", "NULL", _ENDED),
         "source": "kind",
-        "quality": f"""CASE WHEN quality = '{{}}' AND NOT coalesce(recorder <> located, false) THEN '{{}}'::text[] ELSE ARRAY(
-            SELECT flag FROM unnest(quality) flag WHERE starts_with(flag, 'bad_') OR flag = 'end_before_start'
-            UNION SELECT flag FROM unnest({provides}) flag WHERE flag IN ({_literals(list(_OF_THE_TIME))})
+        "quality": f"""CASE WHEN quality = '{{}}' AND NOT coalesce(recorder <> located, false)
+        THEN '{{}}'::text[] ELSE ARRAY(
+            SELECT flag FROM unnest(quality) flag WHERE {_OF_ANY_FACT}
+            UNION SELECT flag FROM unnest({provided}) flag WHERE {_OF_THE_TIME}
             UNION SELECT 'recorder_differs' WHERE recorder <> located
             ORDER BY 1) END""",
         "first_seen_at": "observed_at",
@@ -198,8 +200,7 @@ INSERT_FACTS = f"""
 INSERT INTO cdr.fact AS f ({_list(STAGED_COLUMNS)}, first_observed_at)
 SELECT DISTINCT ON ({KEY}, kind) {_list(STAGED_COLUMNS)}, min(observed_at) OVER (PARTITION BY {KEY}, kind)
 FROM {STAGED} ORDER BY {KEY}, kind, observed_at DESC, digest DESC
-ON CONFLICT ({KEY}, kind) DO UPDATE SET {_list(_CONTENT, "{0} = excluded.{0}")},
-    first_observed_at = least(f.first_observed_at, excluded.first_observed_at)
+ON CONFLICT ({KEY}, kind) DO UPDATE SET {_list(_CONTENT, "{0} = excluded.{0}")}
 WHERE (f.observed_at, f.digest) < (excluded.observed_at, excluded.digest)
 """
 """Step 4: of each kind the fact observed last, the greater digest deciding equal times."""
@@ -212,9 +213,18 @@ WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = s.kind AND s.
 """Step 4, second half: an older fact that comes late still tells when its kind was observed first."""
 
 
-def update_calls(keys: str) -> str:
-    """Step 5: derive the calls of `keys` (a FROM item with distinct keys) from all their facts; write what differs."""
-    facts = f"""(SELECT f.* FROM {keys} k CROSS JOIN LATERAL (
+_READ = tuple(name for name in _CONTENT if name not in ("observed_at", "recorder", "digest", "element"))
+
+REPLACE_FACTS = f"""
+UPDATE cdr.fact f SET {_list(_READ, "{0} = s.{0}")} FROM {STAGED} s
+WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = s.kind
+  AND ({_list(_READ, "f.{}")}) IS DISTINCT FROM ({_list(_READ, "s.{}")})
+"""
+"""For `cdr rebuild`, in place of steps 1 to 4: what the same elements say when they are read again."""
+
+
+def _update_calls() -> str:
+    facts = f"""(SELECT f.* FROM (SELECT DISTINCT {KEY} FROM {STAGED}) k CROSS JOIN LATERAL (
         SELECT * FROM cdr.fact WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0) f) known"""
     return f"""
 UPDATE cdr.call c SET {_list(_DERIVED, "{0} = d.{0}")}, recorded_at = statement_timestamp()
@@ -225,5 +235,6 @@ RETURNING c.call_id, c.id_time, c.recorder, c.state
 """
 
 
-UPDATE_CALLS = update_calls(f"(SELECT DISTINCT {KEY} FROM {STAGED})")
-"""Step 5, in a later statement than the lock: only then does it see what other writers committed."""
+UPDATE_CALLS = _update_calls()
+"""Step 5: derive the calls from all their facts and write what differs. It is a later statement than the lock: only
+then does it see what other writers committed."""

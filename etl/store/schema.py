@@ -5,6 +5,8 @@ Meaning of every table and column stands in its COMMENT. All times are `timestam
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -31,7 +33,7 @@ from etl.model import Kind, State
 SCHEMA = "cdr"
 metadata = MetaData(schema=SCHEMA)
 
-_TYPES: dict[FieldType, type[TypeEngine[object]] | TypeEngine[object]] = {
+_TYPES: dict[FieldType, TypeEngine[Any]] = {
     FieldType.TEXT: Text(),
     FieldType.INTEGER: Integer(),
     FieldType.BOOLEAN: Boolean(),
@@ -151,9 +153,7 @@ recorder = Table(
     Column("name", Text, primary_key=True, comment="Name of the recorder in the configuration"),
     _text("location", "How its records name it"),
     _text("timezone", "Zone in which its times were last read"),
-    Column(
-        "extensions", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Filter; empty: all calls"
-    ),
+    Column("extensions", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Filter; empty: all calls"),
     _time("first_seen_at", "When it was first configured", default="now()"),
     _time("retired_at", "When its timeline was ended; null while in use", nullable=True),
     comment="Recorders that were ever configured",
@@ -165,9 +165,7 @@ session = Table(
     Column("id", UUID(as_uuid=True), primary_key=True, comment="Id of the session"),
     _text("recorder", "Recorder of the session"),
     _text("worker", "Journal of the process that held it"),
-    Column(
-        "extensions", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Filter; empty: all calls"
-    ),
+    Column("extensions", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Filter; empty: all calls"),
     _time("opened_at", "When the connection stood"),
     _time("subscribed_at", "When the subscription was confirmed; null before", nullable=True),
     _time("closed_at", "When the session ended; null while it lives", nullable=True),
@@ -190,9 +188,7 @@ gap = Table(
     _time("to_time", "First moment covered again; null while the gap lasts", nullable=True),
     _text("reason", "Why the session ended, or coverage was interrupted, that began it"),
     Column("state", Text, nullable=False, server_default=text("'open'"), comment="open, filled or accepted"),
-    Column(
-        "extensions", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Filter; empty: all calls"
-    ),
+    Column("extensions", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Filter; empty: all calls"),
     Column(
         "calls_recovered",
         Integer,
@@ -258,7 +254,7 @@ sql_file = Table(
 )
 
 
-def _lookup(name: str, what: str, key: type[TypeEngine[object]] = Integer) -> Table:
+def _lookup(name: str, what: str, key: type[TypeEngine[Any]] = Integer) -> Table:
     return Table(
         name,
         metadata,

@@ -6,7 +6,7 @@ checkpoint, and moves in the same transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from psycopg.types.range import Range
 
 from etl.calls import coverage
 from etl.calls.coverage import SessionState
-from etl.calls.intervals import Spans, subtract
+from etl.calls.intervals import subtract
 from etl.store import gaps
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import translate
@@ -31,10 +31,11 @@ ON CONFLICT (id) DO UPDATE SET subscribed_at = excluded.subscribed_at, closed_at
 """
 
 
-def store(cursor: Cursor, states: Sequence[SessionState], margin: timedelta) -> None:
+def store(cursor: Cursor, states: Sequence[SessionState], margin: timedelta) -> Mapping[tuple[str, str], float]:
     """Store where these sessions stand, and the gaps of their recorders from the first moment that changed.
 
-    Call it in the batch's transaction, after the calls were locked.
+    Call it in the batch's transaction, after the calls were locked. Returns the seconds of gaps that ended, by
+    recorder and reason.
     """
     latest = {state.id: state for state in states}
     ordered = [latest[key] for key in sorted(latest)]
@@ -45,8 +46,11 @@ def store(cursor: Cursor, states: Sequence[SessionState], margin: timedelta) -> 
         since = changed_since(stored.get(state.id), state, margin)
         if since is not None:
             changed[state.recorder] = min(since, changed.get(state.recorder, since))
+    seconds: dict[tuple[str, str], float] = {}
     for recorder in sorted(changed):
-        gaps.recompute(cursor, recorder, changed[recorder], margin)
+        ended = gaps.recompute(cursor, recorder, changed[recorder], margin)
+        seconds |= {(recorder, reason): length for reason, length in ended.items()}
+    return seconds
 
 
 def changed_since(old: SessionState | None, new: SessionState, margin: timedelta) -> datetime | None:
@@ -58,17 +62,17 @@ def changed_since(old: SessionState | None, new: SessionState, margin: timedelta
         return None
     if old is None or old.subscribed_at is None:
         return new.subscribed_at
-    before, after = coverage.covered(old, margin), coverage.covered(new, margin)
-    lost = subtract(before, after)
-    if not lost and new.live == old.live and _shape(before) == _shape(after):
+    if _shape(old, margin) == _shape(new, margin):
         return None
-    differs = [span.start for span in (*lost, *subtract(after, before))]
-    return min([before[-1].end if before else old.subscribed_at, *differs])
+    before, after = coverage.covered(old, margin), coverage.covered(new, margin)
+    differs = [span.start for span in (*subtract(before, after), *subtract(after, before))]
+    broke = [each.at for each in set(old.breaks) ^ set(new.breaks)]
+    return min([before[-1].end if before else old.subscribed_at, *differs, *broke])
 
 
-def _shape(spans: Spans) -> list[datetime]:
-    """All edges but the last end, which moves while the session lives."""
-    return [edge for span in spans for edge in (span.start, span.end)][:-1]
+def _shape(state: SessionState, margin: timedelta) -> tuple[object, ...]:
+    """All of a session but the end of its last piece of coverage, which moves while it lives."""
+    return state.live, state.breaks, [span.start for span in coverage.covered(state, margin)]
 
 
 def _row(state: SessionState, margin: timedelta) -> tuple[Any, ...]:
@@ -102,6 +106,13 @@ def load_sessions(connection: Connection, journal: UUID) -> list[SessionState]:
     query = "SELECT fold FROM cdr.session WHERE worker = %s AND closed_at IS NULL ORDER BY opened_at, id"
     with translate(name_of(connection)), connection.transaction():
         return _loaded(connection.execute(query, [str(journal)]))
+
+
+def sessions_after(connection: Connection, journal: UUID, after: datetime) -> list[SessionState]:
+    """The sessions of a journal, ended ones too, that cover any time after a moment."""
+    query = "SELECT fold FROM cdr.session WHERE worker = %s AND upper(coverage) > %s ORDER BY opened_at, id"
+    with translate(name_of(connection)), connection.transaction():
+        return _loaded(connection.execute(query, [str(journal), after]))
 
 
 def close_session(connection: Connection, session: UUID, at: datetime, reason: str, margin: timedelta) -> bool:
@@ -144,4 +155,9 @@ def ownerless(connection: Connection) -> list[SessionState]:
     """Live sessions whose owner shows no sign of life here. It may only have lost its connection for the moment:
     end them by `close_session` when their `last_read` lies well back and their journal is not here to adopt."""
     with translate(name_of(connection)), connection.transaction():
-        return _loaded(connection.execute(_OWNERLESS))
+        return ownerless_in(connection)
+
+
+def ownerless_in(connection: Connection) -> list[SessionState]:
+    """The same inside a transaction of the caller."""
+    return _loaded(connection.execute(_OWNERLESS))

@@ -43,6 +43,14 @@ def prepare(connection: Connection) -> None:
         connection.execute(merge.CREATE_STAGED)
 
 
+def stage(cursor: Cursor, facts: Sequence[Fact]) -> None:
+    """Step 0: COPY. Staging is emptied here and not only by the commit: a savepoint may have come before."""
+    cursor.execute(merge.EMPTY_STAGED)
+    with cursor.copy(merge.COPY) as copy:
+        for fact in facts:
+            copy.write_row(row(fact))
+
+
 class Merge:
     """One merge of facts inside the transaction of a cursor.
 
@@ -65,7 +73,7 @@ class Merge:
         """Steps 0 to 5 of docs/store.md; yields the name of each step once it is done."""
         execute = self._cursor.execute
         execute(merge.SETTINGS)
-        self._stage()
+        stage(self._cursor, self._facts)
         yield "staged"
         staged = len(self._facts) - execute(merge.FORGET_KNOWN).rowcount
         yield "known forgotten"
@@ -84,13 +92,6 @@ class Merge:
         if inserted < staged:
             self._update_calls()
             yield "calls updated"
-
-    def _stage(self) -> None:
-        """Step 0. Staging is emptied here and not only by the commit: a savepoint may have come before."""
-        self._cursor.execute(merge.EMPTY_STAGED)
-        with self._cursor.copy(merge.COPY) as copy:
-            for fact in self._facts:
-                copy.write_row(row(fact))
 
     def _insert_calls(self) -> int:
         for call_id, id_time, recorder, state in self._cursor.execute(merge.INSERT_CALLS):

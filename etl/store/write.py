@@ -50,14 +50,16 @@ class Written:
     """What a batch changed.
 
     `states` counts the calls that newly entered a state, by recorder and state; `completed` are those that
-    became complete; `quarantined` the rows added to quarantine, by recorder and reason; `refused` the facts
-    among them that PostgreSQL would not take.
+    became complete; `quarantined` the rows added to quarantine, by recorder and reason; `refused` the number of
+    facts among them that PostgreSQL would not take; `gap_seconds` the length of gaps that ended, by recorder and
+    reason.
     """
 
     states: Mapping[tuple[str | None, str], int] = field(default_factory=dict)
     completed: tuple[Completed, ...] = ()
     quarantined: Mapping[tuple[str | None, str], int] = field(default_factory=dict)
     refused: int = 0
+    gap_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 class Writer:
@@ -89,6 +91,11 @@ class Writer:
             self._checkpoints[journal] = checkpoints.read(self._connection, journal)
         return self._checkpoints[journal]
 
+    def ping(self) -> None:
+        """Raise `DatabaseUnavailable` where the connection is lost."""
+        with translate(name_of(self._connection)), self._connection.transaction():
+            self._connection.execute("SELECT 1")
+
     def write(self, batch: Batch) -> Written:
         """Store a batch, all or nothing, and say what it changed.
 
@@ -116,19 +123,20 @@ class Writer:
                     merge = _piecewise
                 elif not (isinstance(error, psycopg.Error) and conflicts(error)):
                     raise
-        raise DatabaseError(f"database {name_of(self._connection)}: {_ATTEMPTS} conflicts with others in a row; try again")
+        raise DatabaseError(
+            f"database {name_of(self._connection)}: {_ATTEMPTS} conflicts with others in a row; try again"
+        )
 
     def _attempt(self, batch: Batch, merge: Callable[[Cursor, Sequence[Fact]], _Merged]) -> Written:
         with self._connection.transaction(), self._connection.cursor() as cursor:
             merged = merge(cursor, batch.facts) if batch.facts else _Merged()
             found = [*batch.quarantined, *merged.refused]
             added = quarantine.add(cursor, found) if found else {}
-            if batch.sessions:
-                sessions.store(cursor, batch.sessions, self._margin)
+            ended = sessions.store(cursor, batch.sessions, self._margin) if batch.sessions else {}
             if batch.journal is not None and batch.checkpoint is not None:
                 known = self._checkpoints[batch.journal]
                 checkpoints.move(cursor, batch.journal, known, batch.checkpoint, batch.observed_at)
-        return merged.written(added)
+        return replace(merged.written(added), gap_seconds=ended)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -71,9 +71,7 @@ def read_rows() -> Callable[[Connection], dict[str, Row]]:
         names = [field.name for field in FIELDS]
         columns = ", ".join(["call_id", "id_time", "recorder", "state", "source", *names])
         with connection.transaction():
-            rows = connection.execute(
-                f"SELECT {columns}, attributes, quality, first_seen_at FROM cdr.call"
-            ).fetchall()
+            rows = connection.execute(f"SELECT {columns}, attributes, quality, first_seen_at FROM cdr.call").fetchall()
         return {row[0]: _row(row, names) for row in rows}
 
     return read
@@ -95,7 +93,7 @@ def _row(row: tuple[Any, ...], names: list[str]) -> Row:
 
 
 @pytest.fixture
-def tables(conn: Connection) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+def tables(conn: Connection) -> Callable[..., list[tuple[Any, ...]]]:
     """Runs a query in a transaction of its own."""
 
     def query(statement: str, *values: object) -> list[tuple[Any, ...]]:

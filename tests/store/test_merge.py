@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.merge_oracle import Row, merge
+from support.merge_oracle import Row, keep, merge
 from support.postgres import Server, connection, fresh_database
 
 from etl.fields import FIELDS, FieldType
-from etl.model import Fact, Kind, Value
+from etl.model import Fact, Json, Kind, Value
 from etl.store.database import Connection
 from etl.store.write import Batch, Writer
 
@@ -39,7 +40,7 @@ def facts(draw: st.DrawFn, call_id: str = "a") -> Fact:
     """A fact of any kind; few distinct times and values, so that they meet and tie often."""
     kind = draw(st.sampled_from(Kind))
     values: dict[str, Value] = {}
-    attributes = {}
+    attributes: dict[str, Json] = {}
     quality: list[str] = []
     if kind is not Kind.ABSENT:
         names = draw(st.sets(st.sampled_from(sorted(PLAIN))))
@@ -80,7 +81,13 @@ both = pytest.mark.parametrize(
 def batches(draw: st.DrawFn, delivered: list[Fact]) -> list[list[Fact]]:
     cuts = sorted(draw(st.sets(st.integers(0, len(delivered)), max_size=4)))
     edges = [0, *cuts, len(delivered)]
-    return [delivered[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    return [delivered[low:high] for low, high in pairwise(edges)]
+
+
+def evidence(opened: Connection) -> dict[tuple[str, str], tuple[datetime, datetime, bytes]]:
+    query = "SELECT call_id, kind, observed_at, first_observed_at, digest FROM cdr.fact"
+    with opened.transaction():
+        return {(row[0], row[1]): (row[2], row[3], row[4]) for row in opened.execute(query)}
 
 
 @both
@@ -93,8 +100,13 @@ def test_any_order_repetition_and_batching_gives_the_oracles_row(
     known = data.draw(st.lists(st.one_of(facts("a"), facts("b")), min_size=1, max_size=8))
     delivered = data.draw(st.permutations(known + data.draw(st.lists(st.sampled_from(known), max_size=4))))
     with opened.transaction():
-        opened.execute("TRUNCATE cdr.call, cdr.fact")
+        opened.execute("DELETE FROM cdr.call; DELETE FROM cdr.fact")
     for batch in data.draw(st.composite(lambda draw: batches(draw, delivered))()):
         writer.write(Batch(facts=batch))
-    rows = read_rows(opened)
-    assert rows == {call: merge([f for f in known if f.call_id == call]) for call in {f.call_id for f in known}}
+    by_call = {call: [fact for fact in known if fact.call_id == call] for call in {fact.call_id for fact in known}}
+    assert read_rows(opened) == {call: merge(of_call) for call, of_call in by_call.items()}
+    assert evidence(opened) == {
+        (call, kind.value): (kept.fact.observed_at, kept.first_observed_at, kept.fact.digest)
+        for call, of_call in by_call.items()
+        for kind, kept in keep(of_call).items()
+    }

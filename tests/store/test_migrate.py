@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
-from support.postgres import Server
 
-from etl.errors import SchemaMismatch
-from etl.store import database as db
 from etl.store import migrate
-from etl.store.database import Connection
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,34 @@
+"""The recorders that were ever configured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from etl.store.database import Connection, name_of
+from etl.store.errors import translate
+
+_UPSERT = """
+INSERT INTO cdr.recorder AS r (name, location, timezone, extensions) VALUES (%s, %s, %s, %s)
+ON CONFLICT (name) DO UPDATE
+SET location = excluded.location, timezone = excluded.timezone, extensions = excluded.extensions, retired_at = NULL
+WHERE (r.location, r.timezone, r.extensions, r.retired_at IS NULL)
+    IS DISTINCT FROM (excluded.location, excluded.timezone, excluded.extensions, true)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """A recorder as configured; no `extensions` means all calls."""
+
+    name: str
+    location: str
+    timezone: str
+    extensions: tuple[str, ...] = ()
+
+
+def register(connection: Connection, recorders: Sequence[Recorder]) -> None:
+    """Note the configured recorders; one that was retired and is configured again is in use again."""
+    rows = [(each.name, each.location, each.timezone, list(each.extensions)) for each in recorders]
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(_UPSERT, sorted(rows))
