@@ -20,8 +20,8 @@ Parameters: TypeAlias = Mapping[str, Sequence[str]]
 _FORMATS = ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a failure of ours
-    """The history says no: a code of the API, and why."""
+class Refused(Exception):
+    """The history says no, which is an answer and no failure of ours: a code of the API, and why."""
 
     def __init__(self, code: int, text: str) -> None:
         """`code` is negative, as in the API."""

@@ -67,7 +67,8 @@ def test_the_time_in_an_id_lies_about_a_second_before_the_start() -> None:
         assert timedelta(seconds=0.6) < _second(number) - id_time < timedelta(seconds=1.4)
 
 
-def test_ids_differ_also_at_one_moment_and_when_the_clock_is_set_back() -> None:
+def test_ids_differ_also_at_one_moment_and_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Random, "uniform", lambda *_: 1.0)
     generator = CallGenerator(SimulatorConfig())
     moments = [NOON] * 500 + [_second(-3600)] * 500 + [NOON] * 500
     assert len({generator.call(moment).call_id for moment in moments}) == 1500

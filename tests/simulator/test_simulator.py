@@ -127,6 +127,10 @@ async def rehearse() -> AsyncIterator[Rehearse]:
         await rehearsal.simulator.stop()
 
 
+def opened(line: Line) -> bool:
+    return isinstance(line, ConnectionLine) and line.phase == "opened"
+
+
 def closed(line: Line) -> bool:
     return isinstance(line, ConnectionLine) and line.phase == "closed"
 
@@ -318,6 +322,9 @@ async def test_silence_keeps_connections_open_and_loses_what_happens(rehearse: R
     client = await rehearsal.subscriber()
     rehearsal.simulator.silence(True)
     late = await rehearsal.client()
+    if len(rehearsal.simulator.connections) < 2:
+        await rehearsal.simulator.seen(opened)
+    assert all(connection.muted for connection in rehearsal.simulator.connections)
     await late.ask("SubscribeOnCallEvent")
     call = rehearsal.simulator.begin_call()
     rehearsal.clock.advance(5.0)
