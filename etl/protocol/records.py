@@ -1,0 +1,151 @@
+"""Element of one call -> `Record`: one parser for notifications, lists, details, metadata files and HTTP rows.
+
+Fields may stand as attributes or as child elements (section 3 of the protocol). Whatever is not one of our
+fields, stands twice, or is nested, is kept in `extras`: elements become text or objects (attributes under
+`@name`, text beside children under `#text`), repeated names become lists, empty things are left out.
+Namespaces are ignored: names are compared by their local part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lxml import etree
+
+from etl.fields import BY_WIRE_NAME
+from etl.model import Json, Record
+from etl.protocol.dialect import Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A call's element that cannot be a record. `reason` is a machine word; `element` as received, in UTF-8."""
+
+    reason: str
+    element: bytes
+
+
+@dataclass(slots=True)
+class _Found:
+    """What an element holds, before its id is chosen."""
+
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    state: str | None = None
+    fields: dict[str, str] = field(default_factory=dict)
+    extras: dict[str, Json] = field(default_factory=dict)
+
+
+def read_call(element: etree._Element, dialect: Dialect) -> Record | BadRecord:
+    """A `Call` of a notification or list: its own id attribute is the call's id, else a child is."""
+    own = (element.get(dialect.id_attribute) or "").strip()
+    return _read(element, dialect, own or None)
+
+
+def read_record(element: etree._Element, dialect: Dialect) -> Record | BadRecord:
+    """A full record (`verbacdr`, a metadata file's root, an HTTP row): the id is a child or an attribute."""
+    return _read(element, dialect, None)
+
+
+def local_name(element: etree._Element) -> str:
+    """The element's name without its namespace; empty for a comment or processing instruction."""
+    tag = element.tag
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+
+
+def own_text(element: etree._Element) -> str:
+    """The element's own text, stripped; comments and processing instructions do not cut it."""
+    text = element.text or ""
+    if len(element):
+        text += "".join(child.tail or "" for child in element)
+    return text.strip()
+
+
+def _read(element: etree._Element, dialect: Dialect, call_id: str | None) -> Record | BadRecord:
+    found = _Found()
+    for name, value in _parts(element):
+        _place(found, name, value, dialect)
+    if text := own_text(element):
+        _keep(found.extras, "#text", text)
+    call_id = call_id or _chosen(found, dialect)
+    raw = etree.tostring(element, encoding="utf-8", with_tail=False)
+    if call_id is None:
+        return BadRecord("no_id", raw)
+    for name, others in found.ids.items():
+        for other in others:
+            if other != call_id:
+                _keep(found.extras, name, other)
+    return Record(call_id, found.state, found.fields, found.extras, raw)
+
+
+def _parts(element: etree._Element) -> Iterator[tuple[str, Json]]:
+    """Everything an element holds by name: children first, for a record's id is a child before an attribute."""
+    for child in element:
+        if name := local_name(child):
+            yield name, _json(child)
+    yield from _attributes(element)
+
+
+def _attributes(element: etree._Element) -> Iterator[tuple[str, str]]:
+    for key, value in element.attrib.items():
+        yield str(key).rpartition("}")[2], str(value).strip()
+
+
+def _place(found: _Found, name: str, value: Json, dialect: Dialect) -> None:
+    if not value:
+        return
+    text, rest = _split(value)
+    if rest:
+        _keep(found.extras, name, rest)
+    if text is None:
+        return
+    ours = dialect.field_names.get(name, name)
+    if name in dialect.id_names:
+        found.ids.setdefault(name, []).append(text)
+    elif name == dialect.state_name and found.state is None:
+        found.state = text
+    elif ours in BY_WIRE_NAME and ours not in found.fields:
+        found.fields[ours] = text
+    else:
+        _keep(found.extras, name, text)
+
+
+def _split(value: Json) -> tuple[str | None, Json]:
+    """A simple value's text, and what else there is: the attributes beside it, or all of a nested value."""
+    if isinstance(value, str):
+        return value, None
+    if isinstance(value, dict) and "#text" in value and all(key.startswith(("#", "@")) for key in value):
+        return str(value["#text"]), {key: item for key, item in value.items() if key != "#text"}
+    return None, value
+
+
+def _chosen(found: _Found, dialect: Dialect) -> str | None:
+    return next((found.ids[name][0] for name in dialect.id_names if name in found.ids), None)
+
+
+def _json(element: etree._Element) -> Json:
+    """The element as JSON without empty things: text where it holds nothing else, else an object."""
+    if not len(element) and not element.attrib:
+        return (element.text or "").strip()
+    tree: dict[str, Json] = {}
+    for key, value in _attributes(element):
+        _keep(tree, f"@{key}", value)
+    for child in element:
+        if name := local_name(child):
+            _keep(tree, name, _json(child))
+    text = own_text(element)
+    if not tree:
+        return text
+    _keep(tree, "#text", text)
+    return tree
+
+
+def _keep(tree: dict[str, Json], name: str, value: Json) -> None:
+    if not value:
+        return
+    if name not in tree:
+        tree[name] = value
+    elif isinstance(there := tree[name], list):
+        there.append(value)
+    else:
+        tree[name] = [there, value]
