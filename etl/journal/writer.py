@@ -97,7 +97,7 @@ class Writer:
         self._news = Condition(self._lock)
         self._next = _Batch()
         self._in_flight: _Batch | None = None
-        self._observed_at = 0
+        self._observed_at = -(2**63)  # before any time
         self._deadline: float | None = None
         self._done = False
         self.committed = 0
