@@ -71,7 +71,7 @@ class JournalError(CdrError):
 
 
 class JournalFull(JournalError):
-    """No room for the journal: its disk is full."""
+    """The journal's disk takes nothing now: full, over quota, read-only or failing. Waiting can help."""
 
     retry: ClassVar[bool] = True
 

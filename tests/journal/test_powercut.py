@@ -147,7 +147,7 @@ class Ledger:
         return WatchedConnection(apsw.Connection(str(path), vfs="ledger", flags=apsw.SQLITE_OPEN_READWRITE), self)
 
 
-class WatchedFiles(apsw.VFS):  # type: ignore[misc]
+class WatchedFiles(apsw.VFS):
     def __init__(self, ledger: Ledger) -> None:
         super().__init__("ledger", "")
         self.ledger = ledger
@@ -163,7 +163,7 @@ class WatchedFiles(apsw.VFS):  # type: ignore[misc]
             self.ledger.sync_folder(Path(name).parent)
 
 
-class WatchedFile(apsw.VFSFile):  # type: ignore[misc]
+class WatchedFile(apsw.VFSFile):
     def __init__(self, ledger: Ledger, path: Path, name: Any, flags: list[int]) -> None:
         super().__init__("", name, flags)
         self.ledger, self.path = ledger, path
