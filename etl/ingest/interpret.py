@@ -7,13 +7,14 @@ replay, today or in a year, comes to the same result under the same settings.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from etl.calls import coverage
 from etl.calls.facts import Reading, absent_fact, read_fact
 from etl.config import Settings
+from etl.errors import CdrError
 from etl.model import Asked, Draft, Fact, Kind, Quarantined, Record, What
 from etl.protocol.answers import (
     Answer,
@@ -27,7 +28,7 @@ from etl.protocol.answers import (
 from etl.protocol.dialect import Dialect
 from etl.protocol.documents import NotWellFormed, new_parser, parse
 from etl.protocol.messages import Message, Notification, Response, Unplaced, read
-from etl.protocol.records import BadRecord
+from etl.protocol.records import BadRecord, read_call, read_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Interpreter:
             for recorder in settings.recorder
         }
         self._defaults = settings.recorder_defaults
+        self._http, self._files = settings.history.http, settings.history.files
         self._locations = locations
         self._parser = new_parser()
 
@@ -89,6 +91,32 @@ class Interpreter:
         for message in messages:
             _tell(told, message, draft, source)
         return told
+
+    def reread(self, kind: Kind, recorder: str | None, call_id: str, observed_at: datetime, element: bytes) -> Fact:
+        """A stored fact's element under today's settings.
+
+        Raises CdrError where it cannot be read any more.
+        """
+        if kind is Kind.ABSENT:
+            return absent_fact(call_id, observed_at, recorder or "", element)
+        source = self.source(recorder) if recorder is not None else self._history(kind)
+        try:
+            root = parse(element, self._parser)
+        except NotWellFormed as error:
+            raise CdrError(f"call {call_id}: the kept element of its {kind} fact cannot be read: {error}") from None
+        read_element = read_call if kind in (Kind.START, Kind.END, Kind.LIST) else read_record
+        record = read_element(root, source.dialect)
+        if isinstance(record, BadRecord):
+            raise CdrError(f"call {call_id}: the kept element of its {kind} fact has no id under this dialect")
+        if kind is Kind.UNFINISHED:  # whether it is finished is what today's settings decide
+            kind = Kind.DETAIL if recorder is not None else Kind.HTTP
+        return read_fact(record, kind, observed_at, source.reading)
+
+    def _history(self, kind: Kind) -> Source:
+        """How the history's records are read: in a zone of their own, and without a dialect."""
+        settings = self._files if kind is Kind.FILE else self._http
+        zone = settings.timezone if settings is not None else ZoneInfo("UTC")
+        return Source(Dialect(), Reading(zone, None, self._locations))
 
 
 def _source(dialect: Mapping[str, object], zone: ZoneInfo, recorder: str, locations: Mapping[str, str]) -> Source:
@@ -148,7 +176,8 @@ def _add(
     source: Source,
 ) -> None:
     told.facts += [read_fact(record, kind, draft.observed_at, source.reading) for record in records]
-    told.quarantined += [_quarantined(draft, record.reason, record.element) for record in bad]
+    marked = replace(draft, note={**draft.note, "kind": kind.value})
+    told.quarantined += [_quarantined(marked, record.reason, record.element) for record in bad]
 
 
 def _quarantined(draft: Draft, reason: str, body: bytes) -> Quarantined:

@@ -200,9 +200,7 @@ class _Load:
             quarantined += told.quarantined
             self._fold(entry.draft, told, changed)
         last = entries[-1]
-        batch = Batch(
-            facts, quarantined, tuple(changed.values()), self._journal, last.sequence, last.draft.observed_at
-        )
+        batch = Batch(facts, quarantined, tuple(changed.values()), self._journal, last.sequence, last.draft.observed_at)
         # Remembered before the commit too: its answer may be lost, and then either may turn out to be true.
         sessions = {key: state for key, state in (self._sessions | changed).items() if state.live}
         self._remembered[last.sequence] = sessions

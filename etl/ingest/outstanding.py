@@ -44,5 +44,3 @@ def _follow(found: dict[tuple[str, str], Owed | None], draft: Draft, interpreter
             found[key] = None
         elif fact.kind is Kind.DETAIL:
             found[key] = Owed(*key, at=draft.observed_at, refetch=True)
-
-

@@ -27,7 +27,7 @@ TRIES = 3
 """How often one question is put again because the server closed after answering another."""
 
 
-class ClosedAfterAnswer(Exception):  # noqa: N818 - not an error: documented behaviour of a recorder
+class ClosedAfterAnswer(Exception):
     """The server closed the connection after it had answered at least one other request on it."""
 
 
@@ -39,7 +39,7 @@ class _Question:
     answer: asyncio.Future[Answer]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Lane:
     """One connection and what is unanswered on it. A question that timed out stays listed, so that a late
     answer is still journaled for what it is."""

@@ -81,7 +81,7 @@ class Adopter:
                 self._log.debug("looking for orphans waits for the database", error=str(error))
             except CdrError as error:
                 self._log.error("cannot adopt what a dead process left", error=str(error))
-            except Exception:  # the supervisor: adoption must not end, and must not end the worker
+            except Exception:  # noqa: BLE001 - the supervisor: adoption must not end, and must not end the worker
                 self._log.exception("adoption failed unexpectedly; this is a bug, please report it")
             self._stopped.wait(LOOK_EVERY)
 
@@ -113,9 +113,7 @@ class Adopter:
             last = orphan.last_sequence
         except JournalDamaged:
             last = UNKNOWN
-        self._loader = Loader(
-            orphan, self._connect, self._interpreter, self._margin, self._clock.now, self._on_loaded
-        )
+        self._loader = Loader(orphan, self._connect, self._interpreter, self._margin, self._clock.now, self._on_loaded)
         if not self._stopped.is_set():
             self._loader.run(until=last)
         self._loader = None

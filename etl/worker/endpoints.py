@@ -82,7 +82,9 @@ class Endpoints:
             try:
                 self._server = make_server(*self._address, self._answer, _Server, _Handler)
             except (OSError, OverflowError) as error:
-                log.warning("http endpoint not available yet", listen=f"{self._address[0]}:{self._address[1]}", error=str(error))
+                log.warning(
+                    "http endpoint not available yet", listen=f"{self._address[0]}:{self._address[1]}", error=str(error)
+                )
                 self._stopped.wait(RETRY_EVERY)
                 continue
             with self._server as server:

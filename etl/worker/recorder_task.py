@@ -274,6 +274,9 @@ class RecorderTask:
         except RecorderUnavailable as error:
             self._log.info("no detail yet", error=str(error))
             return Outcome.FAILED
+        except Exception:  # noqa: BLE001 - a supervisor like `_forever`: one detail must not stop the others
+            self._log.exception("a detail failed unexpectedly; this is a bug, please report it")
+            return Outcome.FAILED
         if isinstance(answer, DetailAnswer):
             fact = read_fact(answer.record, Kind.DETAIL, self._clock.now(), self._source.reading)
             return Outcome.FINISHED if fact.kind is Kind.DETAIL else Outcome.UNFINISHED

@@ -1,0 +1,189 @@
+"""`cdr demo`: the whole pipeline on this machine, with nothing to configure."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etl import config
+from etl.cli.archive import Archive, opened
+from etl.cli.common import JsonOption, VerboseOption, note, print_json, set_up_logging, table
+from etl.jobs.compare import Compared, compare
+from etl.simulator import truth
+from etl.simulator.config import ALL_STYLES, SimulatorConfig
+from etl.simulator.faults import parse_faults
+from etl.simulator.main import serve
+from etl.simulator.simulator import Simulator
+from etl.worker.worker import Worker
+
+SETTLE = 8.0
+"""Seconds for the last calls to end and their details to come."""
+EXAMPLE = "select recorder, state, count(*) from cdr.call group by 1, 2"
+KEEPALIVE = 1.0
+"""Short, so that a silence is noticed within the demo."""
+
+
+def demo(
+    seconds: Annotated[float, typer.Option(min=5, max=3600, help="How long calls keep coming.")] = 15.0,
+    keep: Annotated[Path | None, typer.Option(help="Keep configuration, database and truth in this folder.")] = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Archive the calls of three simulated recorders that misbehave, and compare the archive with the truth.
+
+    Sets up a PostgreSQL of its own; needs no configuration. Exit code 1 if a call is missing without an
+    explanation, or contradicts the truth.
+
+    Example: cdr demo --seconds 30 --keep ./demo
+    """
+    set_up_logging(verbose=verbose)
+    with _folder(keep) as folder:
+        results = asyncio.run(_demo(folder, seconds))
+    if as_json:
+        print_json(results)
+    else:
+        _show(results, keep)
+    return 1 if any(each.unexplained or each.contradictions for each in results) else 0
+
+
+def recorders(seconds: float) -> tuple[SimulatorConfig, ...]:
+    """Three recorders: one in order, one that loses its connections, one that falls silent and sends rubbish."""
+    faults = (
+        "duplicates=10%",
+        f"drop@{seconds * 0.4:g}s,reordering=5%,close-after-response",
+        f"silence@{seconds * 0.3:g}s:3s,garbage=20/min,malformed=10/min,detail-errors=10%",
+    )
+    zones = ("America/New_York", "Europe/Budapest", "UTC")
+    return tuple(
+        SimulatorConfig(
+            name=name,
+            timezone=zone,
+            rate=2.0,
+            duration_min=0.5,
+            duration_mean=2.0,
+            keepalive=KEEPALIVE,
+            settle_after=1.0,
+            styles=ALL_STYLES,
+            seconds=seconds,
+            linger=3600,
+            faults=parse_faults(text),
+        )
+        for name, zone, text in zip(("new-york", "budapest", "london"), zones, faults, strict=True)
+    )
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="cdr-demo-"))
+    folder.chmod(0o755)  # as root, the database belongs to another user, who must get there
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _demo(folder: Path, seconds: float) -> list[Compared]:
+    simulated = recorders(seconds)
+    truths = [folder / f"{each.name}.truth.jsonl" for each in simulated]
+    async with AsyncExitStack() as stack:
+        writers = stack.enter_context(_writers(truths))
+        stop = asyncio.Event()
+        running = [_start(each, stop, writer) for each, writer in zip(simulated, writers, strict=True)]
+        ports = [(await ready).port for _, ready in running]
+        path = folder / "cdr.toml"
+        path.write_text(_configuration(simulated, ports), encoding="utf-8")
+        settings = config.load(path)
+        note("Setting up PostgreSQL ...")
+        archive = stack.enter_context(opened(settings))
+        await asyncio.to_thread(archive.start)
+        note(f"Three simulated recorders make calls for {seconds:g} s; two of them misbehave. The log of the worker:")
+        await _work(Worker(settings, archive.connect), seconds + SETTLE)
+        stop.set()
+        await asyncio.gather(*(task for task, _ in running))
+        return await asyncio.to_thread(_compare, archive, truths)
+
+
+@contextmanager
+def _writers(paths: Sequence[Path]) -> Iterator[list[truth.TruthWriter]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(truth.TruthWriter(path)) for path in paths]
+
+
+def _start(
+    simulated: SimulatorConfig, stop: asyncio.Event, writer: truth.TruthWriter
+) -> tuple[asyncio.Task[None], asyncio.Future[Simulator]]:
+    ready: asyncio.Future[Simulator] = asyncio.get_running_loop().create_future()
+    return asyncio.create_task(serve(simulated, stop, writer, ready.set_result)), ready
+
+
+async def _work(worker: Worker, seconds: float) -> None:
+    asyncio.get_running_loop().call_later(seconds, worker.stop)
+    await worker.run()
+
+
+def _configuration(simulated: Sequence[SimulatorConfig], ports: Sequence[int]) -> str:
+    head = (
+        '[database]\nembedded = true\n\n[worker]\ndata_dir = "data"\nrefetch_after = "2s"\n'
+        'detail_give_up = "20s"\n\n[http]\nlisten = "127.0.0.1:0"\n'
+    )
+    entries = [
+        f'\n[[recorder]]\nname = "{each.name}"\nhost = "{each.host}"\nport = {port}\n'
+        f'location = "{each.recorder_location}"\ntimezone = "{each.timezone}"\n'
+        for each, port in zip(simulated, ports, strict=True)
+    ]
+    return head + "".join(entries)
+
+
+def _compare(archive: Archive, truths: Sequence[Path]) -> list[Compared]:
+    now = datetime.now(UTC)
+    with archive.connect() as connection:
+        return [compare(truth.load(path), connection, now) for path in truths]
+
+
+def _show(results: Sequence[Compared], keep: Path | None) -> None:
+    rows = [
+        (
+            each.recorder,
+            each.happened,
+            each.complete,
+            each.started,
+            each.in_gaps,
+            len(each.unexplained),
+            len(each.contradictions),
+            f"{each.gaps} ({each.gap_time.total_seconds():.1f} s)",
+        )
+        for each in results
+    ]
+    columns = ("recorder", "calls", "complete", "without record", "missed, in gaps", "unexplained", "wrong", "gaps")
+    typer.echo()
+    table(columns, rows, "What the simulated recorders know, and what is archived")
+    typer.echo(
+        "\nEvery call is archived, or lies in a gap that says when nobody was listening and why."
+        if not any(each.unexplained or each.contradictions for each in results)
+        else "\nCalls are missing or wrong: this is a bug, please report it with the log above."
+    )
+    _next_steps(keep)
+
+
+def _next_steps(keep: Path | None) -> None:
+    if keep is None:
+        typer.echo("\nNext: keep the archive of a demo and look around in it:\n  cdr demo --keep demo")
+        return
+    file = keep / "cdr.toml"
+    typer.echo(
+        f"\nNext:\n  cdr status --config {file}\n"
+        f"  cdr quarantine list --config {file}\n"
+        f'  cdr db sql --config {file} -c "{EXAMPLE}"'
+    )

@@ -1,0 +1,106 @@
+"""`cdr quarantine`: what could not be understood."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from etl import config
+from etl.cli.archive import opened
+from etl.cli.common import ConfigOption, JsonOption, data, note, print_json, safe, table
+from etl.errors import UsageError
+from etl.ingest.interpret import Interpreter
+from etl.jobs.retry import Retried, retry
+from etl.store import quarantine
+from etl.store.database import Connection
+
+app = typer.Typer(help="What could not be understood, kept as it came.", no_args_is_help=True)
+
+Numbers = Annotated[list[int] | None, typer.Argument(help="Ids, as shown by `list`.")]
+All = Annotated[bool, typer.Option("--all", help="Every open row.")]
+
+
+@app.command("list")
+def list_(
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Also what was retried or discarded.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
+) -> None:
+    """Show what is in quarantine, the newest first, without its content.
+
+    Example: cdr quarantine list --limit 20
+    """
+    with opened(config.load(config_file)) as archive, archive.connect() as connection:
+        items = quarantine.items(connection, state=None if resolved else "open", limit=limit)
+    if as_json:
+        print_json(items)
+        return
+    rows = [(i.id, i.observed_at, i.recorder or i.origin, i.reason, i.size, i.state) for i in items]
+    table(("id", "received (UTC)", "recorder", "reason", "bytes", "state"), rows)
+
+
+@app.command()
+def show(number: int, config_file: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show one row with its bytes. They can hold personal data.
+
+    Example: cdr quarantine show 17
+    """
+    with opened(config.load(config_file)) as archive, archive.connect() as connection:
+        item, body = quarantine.show(connection, number)
+    if as_json:
+        print_json({"item": item, "body": body})
+        return
+    session = str(item.session or "")
+    words = [("recorder", item.recorder), ("received", item.observed_at), ("reason", item.reason), ("session", session)]
+    table(("what", "value"), [*words, *sorted(item.note.items())])
+    data.print()
+    data.out("\n".join(safe(line) for line in body.decode("utf-8", "backslashreplace").splitlines()), highlight=False)
+
+
+@app.command("retry")
+def retry_(
+    numbers: Numbers = None, every: All = False, config_file: ConfigOption = None, as_json: JsonOption = False
+) -> int:
+    """Read rows again, after the dialect or a setting was mended. Exit code 5 if some are still not understood.
+
+    Example: cdr quarantine retry 17 18
+    """
+    settings = config.load(config_file)
+    with opened(settings) as archive, archive.connect() as connection:
+        interpreter = Interpreter(settings)
+        now = datetime.now(UTC)
+        done = [retry(connection, interpreter, number, now) for number in _chosen(connection, numbers, every)]
+    if as_json:
+        print_json(done)
+    else:
+        table(("id", "outcome"), [(each.id, _outcome(each)) for each in done])
+    return 5 if any(each.reason for each in done) else 0
+
+
+@app.command()
+def discard(numbers: Numbers = None, every: All = False, config_file: ConfigOption = None) -> None:
+    """Mark rows as of no interest. They stay, with their bytes, and no longer count.
+
+    Example: cdr quarantine discard 17
+    """
+    with opened(config.load(config_file)) as archive, archive.connect() as connection:
+        chosen = _chosen(connection, numbers, every)
+        with connection.transaction():
+            for number in chosen:
+                quarantine.resolve(connection, number, "discarded", datetime.now(UTC))
+    note(f"{len(chosen)} discarded")
+
+
+def _chosen(connection: Connection, numbers: list[int] | None, every: bool) -> list[int]:
+    if every == bool(numbers):
+        raise UsageError("give ids, or --all")
+    if numbers:
+        return numbers
+    return [item.id for item in quarantine.items(connection, limit=1_000_000)][::-1]
+
+
+def _outcome(done: Retried) -> str:
+    return f"still not understood: {done.reason}" if done.reason else f"understood: {done.facts} facts"

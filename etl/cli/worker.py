@@ -1,0 +1,73 @@
+"""`cdr worker`: runs until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Annotated
+
+import typer
+
+from etl import config
+from etl.cli.archive import Archive, opened
+from etl.cli.common import ConfigOption, LogJsonOption, VerboseOption, note, set_up_logging
+from etl.config import Settings
+from etl.errors import DatabaseError, UsageError
+from etl.worker.worker import Worker
+
+
+def worker(
+    config_file: ConfigOption = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", help='Stop cleanly after this time, such as "65m": for hourly schedulers.')
+    ] = None,
+    verbose: VerboseOption = False,
+    log_json: LogJsonOption = False,
+) -> None:
+    """Subscribe to all recorders and archive their calls until stopped (Ctrl-C or SIGTERM; a second one ends at once).
+
+    Example: cdr worker --config cdr.toml --for 65m
+    """
+    set_up_logging(verbose=verbose, as_json=log_json)
+    settings = config.load(config_file)
+    if not settings.recorder:
+        raise UsageError("no recorder is configured: add a [[recorder]] with name, host and port")
+    with opened(settings) as archive:
+        _prepare(archive)
+        asyncio.run(_run(settings, archive, _seconds(for_)))
+
+
+def _prepare(archive: Archive) -> None:
+    """An embedded database is started here; another one may be out of reach, and the worker listens all the same."""
+    try:
+        archive.start()
+    except DatabaseError as error:
+        note(f"cdr: {error}; listening and journaling until it is back")
+
+
+async def _run(settings: Settings, archive: Archive, seconds: float | None) -> None:
+    running = Worker(settings, archive.connect)
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, _stop, running, loop)
+    if seconds is not None:
+        loop.call_later(seconds, running.stop)
+    await running.run()
+
+
+def _stop(running: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    """The first signal ends cleanly, the second at once: what is journaled is safe either way."""
+    running.stop()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(sign)
+        signal.signal(sign, lambda number, _frame: os._exit(128 + number))
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return config.duration(text).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"--for {text}: {error}") from None
