@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from etl.calls.ids import canonical, id_time, is_timed
 from etl.calls.zones import Readings, parse_local, readings
-from etl.fields import BY_WIRE_NAME, FieldType
+from etl.fields import FIELDS, FieldType
 from etl.model import FINISHED, Fact, Json, Kind, Record, Value
 
 DURATION_FITS = timedelta(minutes=1)
@@ -49,7 +49,6 @@ FLAGS: Mapping[str, str] = {
 _INTEGER = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?", re.ASCII)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_TIMES = ("start_time", "end_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,27 +140,17 @@ def _plain_values(record: Record) -> tuple[dict[str, Value], set[str], Mapping[s
     values: dict[str, Value] = {}
     flags: set[str] = set()
     unknown: dict[str, Json] = {}
-    for name, text in record.fields.items():
-        known = BY_WIRE_NAME.get(name)
-        if known is None:
-            unknown[name] = text
-        elif known.type is FieldType.TEXT:
-            values[known.name] = text
-        elif known.type is not FieldType.TIME:
-            value = _typed(known.type, text)
+    for wire_name, text in record.fields.items():
+        if column := _PLAIN.get(wire_name):
+            name, read = column
+            value = read(text)
             if value is None:
-                flags.add(f"bad_{known.name}")
+                flags.add(f"bad_{name}")
             else:
-                values[known.name] = value
+                values[name] = value
+        elif wire_name not in _TIMES:
+            unknown[wire_name] = text
     return values, flags, {**unknown, **record.extras} if unknown else record.extras
-
-
-def _typed(type_: FieldType, text: str) -> Value | None:
-    if type_ is FieldType.INTEGER:
-        return _integer(text)
-    if type_ is FieldType.BOOLEAN:
-        return _BOOLEANS.get(text.lower())
-    return parse_duration(text)
 
 
 def _integer(text: str) -> int | None:
@@ -261,3 +250,14 @@ def _located(location: Value | None, locations: Mapping[str, str]) -> str | None
     if not isinstance(location, str):
         return None
     return locations.get(location.casefold(), location)
+
+
+_TIMES = ("start_time", "end_time")
+_READERS: Mapping[FieldType, Callable[[str], Value | None]] = {
+    FieldType.TEXT: str,
+    FieldType.INTEGER: _integer,
+    FieldType.BOOLEAN: lambda text: _BOOLEANS.get(text.lower()),
+    FieldType.INTERVAL: parse_duration,
+}
+_PLAIN = {field.wire_name: (field.name, _READERS[field.type]) for field in FIELDS if field.type in _READERS}
+"""Every field but the times: its wire name, with its column and what reads its text."""

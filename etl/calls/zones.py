@@ -7,17 +7,16 @@ clocks change.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 _LOCAL = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?", re.ASCII)
 _LAST_OF_THE_HOUR = timedelta(minutes=59, seconds=59, microseconds=999_999)
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(NamedTuple):
     """The instants (UTC) that a local time can mean, earliest first.
 
     One as a rule; two in the hour that a clock set back repeats; none where the instant lies outside the

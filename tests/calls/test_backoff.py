@@ -33,9 +33,9 @@ def test_the_twenty_first_attempt_waits_for_the_minute_to_pass() -> None:
     backoff = Backoff()
     for _ in range(20):
         backoff.healthy()
-        assert backoff.next(100.0, 0.0) == 0
+        assert backoff.next(100.0, 1.0) == 0.5
     backoff.healthy()
-    assert backoff.next(103.0, 0.0) == pytest.approx(57)
+    assert backoff.next(103.0, 1.0) == pytest.approx(57.5)
 
 
 @given(st.lists(st.tuples(uniforms, st.booleans(), st.floats(0, 5)), max_size=80))

@@ -124,6 +124,7 @@ def test_coverage_ends_with_the_session_a_margin_before_its_last_message() -> No
     assert seconds(state) == [(1, 9)]
     assert broke(state) == [(9, "silence")]
     assert (state.closed_at, state.reason, state.live) == (at(30), "silence", False)
+    assert state.last_read == at(10)
 
 
 def test_a_session_that_never_counted_breaks_at_its_subscription() -> None:
@@ -145,9 +146,10 @@ def test_a_second_confirmation_does_not_begin_anew() -> None:
 
 
 def test_a_pause_interrupts_until_a_list_asked_for_afterwards() -> None:
-    state = run(*START, message(10), paused(20, 11), message(21), listed(22, 10.5), message(23))
+    state = run(*START, message(10), paused(20, 11), message(21), listed(22, 19.9), message(23))
     assert seconds(state) == [(1, 9)]
     assert settled(state, MARGIN) == at(9)
+    assert not state.counts
     state = run(*START, message(10), paused(20, 11), message(21), listed(25, 20), message(30))
     assert seconds(state) == [(1, 9), (25, 29)]
     assert broke(state) == [(9, "pause")]
@@ -170,6 +172,12 @@ def test_a_pause_before_the_first_list_leaves_nothing_before_it_covered() -> Non
 
 def test_of_two_reasons_for_one_break_the_first_stands() -> None:
     assert broke(run(*START, message(10), paused(20, 11), paused(40, 30), closed(41))) == [(9, "pause")]
+
+
+def test_a_piece_in_which_nothing_was_read_leaves_no_reason_of_its_own() -> None:
+    state = run(*START, message(10), paused(20, 11), listed(22, 21), closed(23))
+    assert seconds(state) == [(1, 9)]
+    assert broke(state) == [(9, "pause")]
 
 
 def test_a_clock_set_forward_is_an_interruption() -> None:

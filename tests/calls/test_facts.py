@@ -261,6 +261,7 @@ END_CASES = [
     ),
     pytest.param("06:09:59", {"start_time": "01:10"}, "06:20", [], id="only the second is not before the start"),
     pytest.param("05:09:59", {"start_time": "01:10"}, "05:20", ["end_ambiguous"], id="both would do"),
+    pytest.param("05:19:59", {"start_time": "01:20"}, "05:20", ["end_ambiguous"], id="an end at the start would do"),
     pytest.param("06:09:59", {}, "06:20", [], id="without a start the second is not before the id"),
     pytest.param("05:09:59", {}, "05:20", ["end_ambiguous"], id="without a start both would do"),
     pytest.param(

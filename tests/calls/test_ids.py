@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -44,6 +44,11 @@ def test_the_vendors_sample_lies_about_a_second_before_its_call_in_utc() -> None
 def test_the_time_put_into_an_id_comes_out(timed_id: Callable[[datetime], str], naive: datetime) -> None:
     time = naive.replace(tzinfo=UTC)
     assert id_time(timed_id(time)) == time
+
+
+@given(st.uuids(version=1))
+def test_the_time_is_that_of_the_standard_library(uuid: UUID) -> None:
+    assert id_time(str(uuid)) == datetime(1582, 10, 15, tzinfo=UTC) + timedelta(microseconds=uuid.time // 10)
 
 
 def test_absurd_times_are_returned_as_they_are() -> None:
