@@ -260,6 +260,13 @@ def test_gaps_that_ended_before_need_not_be_known(sessions: list[SessionSpan], s
     assert gaps_since(since, reach, reaching(sessions, since)) == reach
 
 
+def test_a_gap_that_ended_where_the_change_begins_can_go_on() -> None:
+    """A session that seemed to end the gap came to nothing."""
+    useless = SessionSpan(at(15), (), False, frozenset(), (Break(at(15), "crash"),))
+    known = gaps([ended(0, 10), live(15)])
+    assert shown(gaps_since(at(15), known, [ended(0, 10), useless])) == [(10, None, "drop")]
+
+
 def test_without_sessions_what_was_known_before_stays() -> None:
     known = (Gap(at(0), at(5), "drop"),)
     assert gaps_since(at(9), known, []) == known
