@@ -124,6 +124,7 @@ def test_any_record_gives_a_fact_in_which_every_field_is_a_value_or_named(
     known = set(FLAGS) | {f"bad_{field.name}" for field in FIELDS}
     assert known.issuperset(fact.quality)
     assert fact.quality == tuple(sorted(set(fact.quality)))
+    assert fact.attributes == {}
     assert fact.element == record.element
 
 
