@@ -125,7 +125,7 @@ class Queries:
     ) -> Answer:
         self._last_id += 1
         request_id = str(self._last_id)
-        told = {"asked": asked.value, "requested_at": self._clock.now().isoformat(), **note}
+        told = {"asked": asked.value, "requested_at": self._scribe.now().isoformat(), **note}
         question = _Question(asked, call_id, told, asyncio.get_running_loop().create_future())
         lane.open_questions[request_id] = question
         lane.link.send(build(request_id))

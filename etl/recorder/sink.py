@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from etl.model import Draft, Json, What
 from etl.protocol.framing import Document, Rejected
-from etl.recorder.clock import Clock
 
 
 class Sink(Protocol):
-    """Takes drafts in order. `append` never waits; `room` holds a reader back while too much waits for disk."""
+    """Takes drafts in order. `append` never waits; `room` holds a reader back while too much waits for disk.
+
+    `now` is the time to stamp things with: UTC, and never before an earlier stamp, also when the clock is set
+    back. Receipts and requests take it from here, so that they can be compared.
+    """
+
+    def now(self) -> datetime: ...
 
     def append(self, draft: Draft) -> None: ...
 
@@ -22,21 +28,24 @@ class Sink(Protocol):
 class Scribe:
     """Writes drafts of one recorder into the sink, stamped with the time of receipt."""
 
-    def __init__(self, recorder: str, sink: Sink, clock: Clock) -> None:
+    def __init__(self, recorder: str, sink: Sink) -> None:
         self._recorder = recorder
         self._sink = sink
-        self._clock = clock
+
+    def now(self) -> datetime:
+        """The time for a stamp, see `Sink`."""
+        return self._sink.now()
 
     def event(self, session: UUID, what: What, **note: Json) -> None:
         """A line about the session itself."""
-        self._sink.append(Draft(self._clock.now(), self._recorder, session, what, note=note))
+        self._sink.append(Draft(self.now(), self._recorder, session, what, note=note))
 
     def received(self, session: UUID, item: Document | Rejected, note: Mapping[str, Json]) -> None:
         """A document, or bytes that are none."""
         what, told = What.DOCUMENT, note
         if isinstance(item, Rejected):
             what, told = What.REJECTED, {**note, "reason": item.reason, "detail": item.detail}
-        self._sink.append(Draft(self._clock.now(), self._recorder, session, what, item.raw, told))
+        self._sink.append(Draft(self.now(), self._recorder, session, what, item.raw, told))
 
     async def room(self) -> None:
         """Wait until the journal has caught up with what was read."""

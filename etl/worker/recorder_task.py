@@ -68,7 +68,7 @@ class RecorderTask:
         self._dice = dice
         self._log = structlog.get_logger().bind(recorder=recorder.name)
         self._source = source
-        self._scribe = Scribe(recorder.name, sink, clock)
+        self._scribe = Scribe(recorder.name, sink)
         self._queries = Queries(recorder, source.dialect, self._scribe, clock, settings.document_limit)
         self._backoff = Backoff()
         self._details = Details(

@@ -44,10 +44,16 @@ Connect: TypeAlias = Callable[[], Connection]
 
 
 class JournalSink:
-    """The journal as the recorders see it."""
+    """The journal as the recorders see it. To be used on the event loop only."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, clock: Clock) -> None:
         self._journal = journal
+        self._clock = clock
+        self._latest = clock.now()
+
+    def now(self) -> datetime:
+        self._latest = max(self._latest, self._clock.now())
+        return self._latest
 
     def append(self, draft: Draft) -> None:
         self._journal.append(draft)
@@ -80,7 +86,7 @@ class Worker:
         readers = Interpreter(settings)
         worker, root = settings.worker, settings.worker.data_dir / "journal"
         self.journal = Journal.create(root)
-        self._sink = JournalSink(self.journal)
+        self._sink = JournalSink(self.journal, self._clock)
         self.recorders = [
             RecorderTask(
                 recorder,
