@@ -4,7 +4,8 @@ The transport has no length and no delimiter, so a document ends where its root 
 very byte. What is decided depends on the bytes alone, never on how they were cut into reads.
 
 - Fast path: search for the root's closing tag, and let lxml parse what lies before it. A success proves the end
-  right: no well-formed document stops inside a comment or CDATA.
+  right: no well-formed document stops inside a comment or CDATA. A document that lies whole in the buffer takes a
+  short cut; one that comes in many reads is searched where the last search ended.
 - Only where that fails, or a second root start is in sight, a scanner walks over comments, CDATA and processing
   instructions; what stands in them ends nothing.
 - The root never nests: a second root start, or a second XML declaration, ends the document before it as cut off.
@@ -155,6 +156,8 @@ class Framer:
         must not matter."""
         size = len(self._buffer)
         while True:
+            while self._state is _State.BETWEEN and self._usual():
+                pass
             bound = size if self._unbound() else self._start + self._limit
             if self._steps[self._state](min(size, bound)):
                 continue
@@ -196,15 +199,32 @@ class Framer:
 
     # --- between documents -----------------------------------------------------------------------------------
 
+    def _usual(self) -> bool:
+        """The usual document, lying whole in the buffer, in one go; False leaves everything to the steps below,
+        which would come to the same result."""
+        buffer, known = self._buffer, self._markup
+        head = known.head.match(buffer, self._start)
+        if head is None or self._start < self._doubt_until:
+            return False
+        start, content = head.start(1), head.end()
+        second = buffer.find(known.root_open, content, start + self._limit)
+        close = buffer.find(known.closing_tag, content, start + self._limit if second < 0 else second)
+        if close < 0:
+            return False
+        end = close + len(known.closing_tag)
+        raw = bytes(buffer[start:end])
+        try:
+            root = parse(raw, self._parser)
+        except NotWellFormed:
+            return False
+        self._out.append(Document(raw, root))
+        self._start = self._at = end
+        return True
+
     def _between(self, end: int) -> bool:
         at = self._start = self._past_space(markup.SPACE_OR_BOM, end)
         if at == end:
             return False
-        head = self._markup.head.match(self._buffer, at, min(end, at + self._limit))
-        if head:
-            self._begun = True
-            self._root_at = head.start(1)
-            return self._enter_content(head.end())
         if self._markup.prolog.match(self._buffer, at):
             return self._enter(_State.PROLOG, at)
         return False if self._undecided(at, end) else self._enter(_State.GARBAGE, at)
@@ -306,11 +326,10 @@ class Framer:
 
     def _fast(self, end: int) -> bool:
         """Search for the closing tag; whatever is unusual calls for the scanner."""
-        close = self._buffer.find(self._markup.root_close, self._at, end)
-        if self._buffer.find(self._markup.root_open, self._at, end if close < 0 else close) >= 0:
-            return self._scan()
+        second = self._buffer.find(self._markup.root_open, self._at, end)
+        close = self._buffer.find(self._markup.root_close, self._at, end if second < 0 else second)
         if close < 0:
-            return self._starved(end - self._markup.longest + 1)
+            return self._starved(end - self._markup.longest + 1) if second < 0 else self._scan()
         after = close + len(self._markup.root_close)
         if after == end:
             return self._starved(close)

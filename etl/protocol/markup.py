@@ -16,8 +16,8 @@ DOCTYPE = b"<!DOCTYPE"
 INSTRUCTION = b"<?"
 DECLARATION = b"<?xml"
 
-SPACE = re.compile(rb"[ \t\r\n]*")
-SPACE_OR_BOM = re.compile(rb"(?:[ \t\r\n]|\xef\xbb\xbf)*")
+SPACE = re.compile(rb"[ \t\r\n]*+")
+SPACE_OR_BOM = re.compile(rb"(?:[ \t\r\n]++|\xef\xbb\xbf)*+")
 DECLARED = re.compile(rb"<\?xml(?=[ \t\r\n])")
 DECLARATION_END = re.compile(rb"\?>|<")
 IN_TAG = {0: re.compile(rb"[<>\"']"), ord('"'): re.compile(rb'[<"]'), ord("'"): re.compile(rb"[<']")}
@@ -35,6 +35,7 @@ class Markup:
         ends = starts + rb"|<!DOCTYPE|</%s(?=[ \t\r\n>])" % re.escape(name)
         self.root_open: Final = b"<" + name
         self.root_close: Final = b"</" + name
+        self.closing_tag: Final = b"</" + name + b">"
         self.openings: Final = (COMMENT, INSTRUCTION, DOCTYPE, self.root_open, BOM)
         """What a document can begin with, a byte order mark too."""
         self.prolog: Final = re.compile(rb"<!--|<\?|<!DOCTYPE|" + opening)
@@ -46,9 +47,7 @@ class Markup:
         """What ends a document, well or badly: its closing tag, or what only stands at a document's beginning."""
         self.tokens: Final = re.compile(ends + rb"|<!--|<!\[CDATA\[|<\?")
         """The same, and whatever can hide it."""
-        self.head: Final = re.compile(
-            rb"(?:<\?xml[ \t\r\n][^<>]*\?>[ \t\r\n]*)?(%s(?:[ \t\r\n][^<>\"'/]*)?>)" % opening
-        )
+        self.head: Final = re.compile(rb"[ \t\r\n]*+((?:<\?xml[ \t\r\n][^<>]*\?>[ \t\r\n]*)?%s[ \t\r\n]*>)" % opening)
         """The usual beginning of a document in one piece: a declaration or none, a root without attributes."""
         self.longest: Final = max(len(name) + 3, len(CDATA), len(DOCTYPE))
         """No token is longer, the delimiter behind it included: how far a search must go back for one cut in two."""
