@@ -118,6 +118,17 @@ def test_entries_missing_in_the_middle_are_noticed(segments: list[Path], root: P
         assert f"entry {last + 1} is missing, the next one found is {last + 2}" in str(error)
 
 
+def test_a_lost_end_of_a_segment_is_noticed_even_when_nothing_follows_in_the_next(
+    segments: list[Path], root: Path
+) -> None:
+    run_sql(segments[-1], "DELETE FROM entry")
+    lost = first(segments[-1]) - 1
+    run_sql(segments[-2], f"DELETE FROM entry WHERE sequence = {lost}")
+    (orphan,) = adopt(root).journals
+    with orphan:
+        assert read_until_damage(orphan)[0] == lost - 1
+
+
 def test_a_missing_first_segment_is_noticed_unless_it_is_archived(
     segments: list[Path], root: Path, read_all: ReadAll
 ) -> None:

@@ -159,6 +159,28 @@ def test_damage_is_not_taken_for_a_full_disk(journal: Journal, told: Disk, make_
         journal.append(make_draft(1)).result(10)
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (sqlite3.SQLITE_IOERR_READ, JournalDamaged),
+        (sqlite3.SQLITE_IOERR_SHORT_READ, JournalDamaged),
+        (sqlite3.SQLITE_CORRUPT_SEQUENCE, JournalDamaged),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, JournalFull),
+        (sqlite3.SQLITE_CANTOPEN, JournalFull),
+        (sqlite3.SQLITE_BUSY, JournalFull),
+    ],
+)
+def test_a_read_tells_damage_from_what_waiting_may_mend(
+    journal: Journal, told: Disk, make_draft: MakeDraft, code: int, expected: type[Exception]
+) -> None:
+    journal.append(make_draft(1)).result(10)
+    told.code, told.at = code, "SELECT"
+    with pytest.raises(expected):
+        journal.read(0, 10, 10)
+    told.code = None
+    assert len(journal.read(0, 10, 10)) == 1
+
+
 def test_an_error_nobody_thought_of_reaches_all_who_wait(
     journal: Journal, make_draft: MakeDraft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
