@@ -12,13 +12,13 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import registry
 from sqlalchemy.sql import ClauseElement
 
-from etl.errors import DatabaseRefused, SchemaMismatch, UsageError
-from etl.store.errors import translate, translated
+from etl.errors import CdrError, DatabaseRefused, DatabaseUnavailable, SchemaMismatch, UsageError
+from etl.store.errors import translate
 
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 Cursor: TypeAlias = "psycopg.Cursor[TupleRow]"
 
-NEEDED = "0001"
+NEEDED = "0002"
 """The oldest revision of the schema that this version can write to."""
 
 _SETTINGS: Mapping[str, object] = {
@@ -49,6 +49,12 @@ def _parts(url: str) -> dict[str, Any]:
         raise UsageError("database.url is not a PostgreSQL URL (postgresql://user@host:port/name)") from None
 
 
+def environment(url: str) -> dict[str, str]:
+    """The URL as environment variables for PostgreSQL's own programs, password included."""
+    known = psycopg.pq.Conninfo.parse(driver_url(url).encode()) if _parts(url) else []
+    return {each.envvar.decode(): each.val.decode() for each in known if each.envvar and each.val is not None}
+
+
 def safe_url(url: str) -> str:
     """The database as it may be shown: user, host, port and name, never a password."""
     part = _parts(url)
@@ -73,25 +79,25 @@ def connect(url: str, *, application: str = "cdr") -> Connection:
         raise _why_not(error, safe_url(url)) from error
 
 
-def _why_not(error: psycopg.OperationalError, where: str) -> Exception:
-    """A refused connection carries no SQLSTATE in libpq's result; whether the server answered tells them apart."""
+def _why_not(error: psycopg.OperationalError, where: str) -> CdrError:
+    """Why there is no connection. libpq keeps no SQLSTATE of that, and the server's words are in its own language:
+    whether it asked for a password, and whether it was the server that spoke, is all that can be told apart."""
     attempt = error.pgconn
-    if error.sqlstate is None and attempt is not None and attempt.needs_password:
+    if attempt is not None and attempt.needs_password:
         return DatabaseRefused(
             f"database {where} wants a password: put it into database.url, or the URL into the file that"
             " database.url_file names"
         )
-    if error.sqlstate is None and attempt is not None and _answered(attempt):
-        return DatabaseRefused(f"database {where} refused the connection: {_first_line(error)}")
-    return translated(error, where)
+    if attempt is not None and attempt.used_password:
+        return DatabaseRefused(f"database {where} refused the connection: {_said(error)}; check user and password")
+    if "FATAL:" in str(error):  # starting, stopping, too many connections; or no such database or user
+        return DatabaseUnavailable(f"database {where} takes no connection: {_said(error)}")
+    return DatabaseUnavailable(f"database {where} is out of reach: {_said(error)}; will work again once it is back")
 
 
-def _answered(attempt: psycopg.pq.abc.PGconn) -> bool:
-    return bool(attempt.parameter_status(b"server_version")) or attempt.used_password
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]
+def _said(error: Exception) -> str:
+    """The first line, without the address that libpq repeats."""
+    return str(error).split("\n")[0].rpartition(" failed: ")[2].strip()
 
 
 def name_of(connection: Connection) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     Computed,
     DateTime,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -242,6 +243,82 @@ audit = Table(
     Column("target", JSONB, nullable=False, comment="To which rows"),
     _text("reason", "Why, in the words of who did it", nullable=True),
     comment="What people did to the archive",
+)
+
+reconcile_run = Table(
+    "reconcile_run",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True, comment="Id of the run"),
+    _text("recorder", "Recorder that was asked"),
+    _text("trigger", "connect (after a subscription), periodic, or command"),
+    _time("started_at", "When the run began", default="now()"),
+    _time("asked_at", "When the first list was asked for: calls first seen later are not judged", nullable=True),
+    _time("finished_at", "When the run ended; null while it goes on, or if it was killed", nullable=True),
+    _text("result", "done or failed; null while it goes on, or if it was killed", nullable=True),
+    Column("listed", Integer, nullable=True, comment="Calls in the first list; null without a good one"),
+    _text("told", "Why it failed", nullable=True),
+    Column(
+        "first_list",
+        LargeBinary,
+        nullable=True,
+        comment="First list as received (zlib), where the run found a call absent",
+    ),
+    Column(
+        "second_list",
+        LargeBinary,
+        nullable=True,
+        comment="Second list as received (zlib), where the run found a call absent",
+    ),
+    _one_of("trigger", ["connect", "periodic", "command"]),
+    _one_of("result", ["done", "failed"]),
+    Index("reconcile_run_recorder", "recorder", "started_at"),
+    comment="Comparisons of a recorder's list of calls with what is stored",
+)
+
+reconcile_action = Table(
+    "reconcile_action",
+    metadata,
+    Column(
+        "run",
+        UUID(as_uuid=True),
+        ForeignKey("cdr.reconcile_run.id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The run",
+    ),
+    Column("position", Integer, primary_key=True, comment="Order within the run"),
+    _text("act", "store, ask, absent or report"),
+    _text("rule", "Which rule it follows from: a missed start, b missed end, c still listed, d no record"),
+    Column("call_id", Text(collation="C"), nullable=False, comment="The call"),
+    _text("told", "Why, in words"),
+    _text("outcome", "What the recorder answered, for act ask", nullable=True),
+    _one_of("act", ["store", "ask", "absent", "report"]),
+    _one_of("rule", ["a", "b", "c", "d"]),
+    Index("reconcile_action_call", "call_id"),
+    comment="What a run did about one call",
+)
+
+gap_acceptance = Table(
+    "gap_acceptance",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True, comment="Id of the row"),
+    _text("recorder", "The recorder"),
+    _time("from_time", "First moment that is accepted"),
+    _time("to_time", "First moment that is no longer accepted"),
+    _text("who", "Who did it: user of the operating system and host"),
+    _text("reason", "Why, in their words"),
+    _time("at", "When it was done", default="now()"),
+    Index("gap_acceptance_recorder", "recorder", "from_time"),
+    comment="Times of a recorder that someone took note of as gone for good",
+)
+
+call_acceptance = Table(
+    "call_acceptance",
+    metadata,
+    Column("call_id", Text(collation="C"), primary_key=True, comment="The call"),
+    _text("who", "Who did it: user of the operating system and host"),
+    _text("reason", "Why, in their words"),
+    _time("at", "When it was done", default="now()"),
+    comment="Calls whose missing record someone took note of as gone for good",
 )
 
 sql_file = Table(

@@ -103,7 +103,6 @@ class Writer:
         failures and deadlocks are tried again. Raises `CheckpointMoved` where another process writes from the same
         journal, `DatabaseUnavailable` where the database is out of reach.
         """
-        batch = replace(batch, facts=sorted(batch.facts, key=lambda fact: (fact.call_id, fact.id_time)))
         if batch.journal is not None and batch.journal not in self._checkpoints:
             self.checkpoint(batch.journal)
         with translate(name_of(self._connection)):
@@ -175,7 +174,7 @@ def _piecewise(cursor: Cursor, facts: Sequence[Fact]) -> _Merged:
     Halves are halves in the order of the key, so locks are still taken in that order.
     """
     merged = _Merged()
-    pieces = [facts]
+    pieces: list[Sequence[Fact]] = [sorted(facts, key=lambda fact: (fact.call_id, fact.id_time))]
     while pieces:
         piece = pieces.pop()
         merge = staging.Merge(cursor, piece)
