@@ -1,0 +1,99 @@
+"""Runs the benchmarks and shows them; see docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import journal, live, parsing, postgres, store
+from benchmarks.measure import Figure, table
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    repetitions: int
+    documents: int
+    journal: int
+    store: int
+    filled: int
+    rate: float
+    seconds: float
+    windows: int
+    ramp: tuple[float, ...]
+    ramp_seconds: float
+
+
+FULL = Size(5, 1_000, 10_000, 4_000, 1_000_000, 200, 5, 4, (250, 300, 350, 400, 500), 6)
+QUICK = Size(2, 20, 200, 50, 1_000, 20, 1, 2, (), 0)
+
+
+def _parsing(size: Size) -> list[Figure]:
+    return parsing.figures(size.documents, size.repetitions)
+
+
+def _journal(size: Size) -> list[Figure]:
+    return journal.figures(size.journal, size.repetitions)
+
+
+def _store(size: Size) -> list[Figure]:
+    with postgres.serving() as cluster:
+        return store.figures(cluster, size.store, size.filled, size.repetitions)
+
+
+def _live(size: Size) -> list[Figure]:
+    with postgres.serving() as cluster:
+        first = live.run(cluster, size.rate, size.seconds, size.windows)
+        runs = [first]
+        for rate in size.ramp:
+            if runs[-1].sustained:
+                runs.append(live.run(cluster, rate, size.ramp_seconds, 1))
+    return [*live.figures(first), live.ramp(runs)]
+
+
+PARTS: dict[str, Callable[[Size], list[Figure]]] = {
+    "parsing": _parsing,
+    "journal": _journal,
+    "store": _store,
+    "live": _live,
+}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Parse the command line, measure, and show."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, each figure beside a peer.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows only that the benchmarks still run")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures with all repetitions to FILE")
+    given = parser.parse_args(words)
+    if unknown := [part for part in given.parts if part not in PARTS]:
+        parser.error(f"no such part: {', '.join(unknown)}")
+    size = QUICK if given.quick else FULL
+    found = []
+    for part in given.parts or PARTS:
+        print(f"measuring: {part}", file=sys.stderr)
+        found += PARTS[part](size)
+    print(table(found))
+    if given.json:
+        given.json.write_text(json.dumps({**_machine(), "figures": [each.as_json() for each in found]}, indent=1))
+
+
+def _machine() -> dict[str, object]:
+    """What the figures depend on; nothing that names the machine."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+if __name__ == "__main__":
+    main()
