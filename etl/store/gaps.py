@@ -38,7 +38,8 @@ SET to_time = excluded.to_time, reason = excluded.reason, extensions = excluded.
 
 _DELETE = """
 DELETE FROM cdr.gap
-WHERE recorder = %(recorder)s AND (to_time IS NULL OR to_time >= %(since)s) AND from_time <> ALL(%(kept)s::timestamptz[])
+WHERE recorder = %(recorder)s AND (to_time IS NULL OR to_time >= %(since)s)
+  AND from_time <> ALL(%(kept)s::timestamptz[])
 """
 
 _ACCEPTED = """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
+from etl.store import gaps
 from etl.store.database import Connection, name_of
 from etl.store.errors import translate
 
@@ -15,6 +17,8 @@ SET location = excluded.location, timezone = excluded.timezone, extensions = exc
 WHERE (r.location, r.timezone, r.extensions, r.retired_at IS NULL)
     IS DISTINCT FROM (excluded.location, excluded.timezone, excluded.extensions, true)
 """
+
+_RETIRED = "SELECT name FROM cdr.recorder WHERE retired_at IS NOT NULL AND name = ANY(%s) ORDER BY name FOR UPDATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,12 @@ class Recorder:
     extensions: tuple[str, ...] = ()
 
 
-def register(connection: Connection, recorders: Sequence[Recorder]) -> None:
-    """Note the configured recorders; one that was retired and is configured again is in use again."""
+def register(connection: Connection, recorders: Sequence[Recorder], margin: timedelta) -> None:
+    """Note the configured recorders; one that was retired and is configured again is in use again, and the time
+    between is a gap."""
     rows = [(each.name, each.location, each.timezone, list(each.extensions)) for each in recorders]
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        returning = cursor.execute(_RETIRED, [[each.name for each in recorders]]).fetchall()
         cursor.executemany(_UPSERT, sorted(rows))
+        for (name,) in returning:
+            gaps.rebuild(cursor, name, margin)

@@ -23,7 +23,7 @@ from etl.ingest.loader import Loaded, Loader
 from etl.journal.journal import Journal
 from etl.model import Draft
 from etl.recorder.clock import Clock, SystemClock
-from etl.store import pending
+from etl.store import pending, recorders
 from etl.store.database import Connection
 from etl.store.pending import Owed
 from etl.worker.adoption import Adopter
@@ -115,8 +115,8 @@ class Worker:
             on_owed=self._on_owed,
         )
         self._failure: JournalError | DatabaseError | None = None
-        self._counted_at = 0.0
-        self._owed_asked = False
+        self._counted_at = float("-inf")
+        self._introduced = False
 
     def stop(self) -> None:
         """End cleanly. To be called on the worker's event loop."""
@@ -182,19 +182,25 @@ class Worker:
         self.metrics.database_up.set(self.loader.connected.is_set())
 
     def _count(self) -> None:
-        """What only the database knows: for metrics, and once the details that an earlier process still owed."""
+        """What only the database knows, for metrics; and the first time introduce ourselves."""
         try:
             with self._connect() as connection:
-                if not self._owed_asked:
-                    self._ask_owed(connection)
+                if not self._introduced:
+                    self._first_contact(connection)
                 self.metrics.show(pending.counts(connection))
         except DatabaseError as error:
             self._log.debug("could not count", error=str(error))
 
-    def _ask_owed(self, connection: Connection) -> None:
+    def _first_contact(self, connection: Connection) -> None:
+        """Note which recorders there are, and take up the details that earlier processes still owed."""
+        known = [
+            recorders.Recorder(each.name, each.location or each.name, each.timezone.key, each.extensions)
+            for each in self.settings.recorder
+        ]
+        recorders.register(connection, known, self.settings.worker.margin)
         since = self._clock.now() - self._owed_for
         self._on_owed(pending.owed(connection, since))
-        self._owed_asked = True
+        self._introduced = True
 
     # Callbacks from other threads
 

@@ -1,0 +1,86 @@
+"""What people took note of as gone for good, and the end of a recorder's timeline. Each act leaves its audit row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from psycopg.types.json import Jsonb
+
+from etl.calls.ids import canonical, id_time
+from etl.errors import UsageError
+from etl.model import Json, State
+from etl.store import gaps
+from etl.store.database import Connection, Cursor, name_of
+from etl.store.errors import translate
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who does it, and why, in their own words."""
+
+    who: str
+    reason: str
+
+
+def accept_gap(connection: Connection, number: int, author: Author, margin: timedelta) -> None:
+    """Take note that the calls of a gap are gone for good. Raises UsageError for a gap that lasts or is not open."""
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        row = cursor.execute(
+            "SELECT recorder, from_time, to_time, state FROM cdr.gap WHERE id = %s FOR UPDATE", [number]
+        ).fetchone()
+        if row is None:
+            raise UsageError(f"there is no gap {number}: 'cdr status' lists the open ones")
+        recorder, start, end, state = row
+        if end is None:
+            raise UsageError(f"gap {number} of {recorder} still lasts: accept it when it has ended")
+        if state != "open":
+            raise UsageError(f"gap {number} of {recorder} is {state} already")
+        cursor.execute(
+            "INSERT INTO cdr.gap_acceptance (recorder, from_time, to_time, who, reason) VALUES (%s, %s, %s, %s, %s)",
+            [recorder, start, end, author.who, author.reason],
+        )
+        gaps.rebuild(cursor, recorder, margin)
+        _note(cursor, "accept gap", {"gap": number, "recorder": recorder}, author)
+
+
+def accept_call(connection: Connection, call_id: str, author: Author) -> None:
+    """Take note that the record of a call is gone for good. Raises UsageError for one that is complete or unknown."""
+    key = canonical(call_id)
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        row = cursor.execute(
+            "SELECT state FROM cdr.call WHERE call_id = %s AND id_time = %s", [key, id_time(key)]
+        ).fetchone()
+        if row is None:
+            raise UsageError(f"there is no call {call_id}")
+        if row[0] == State.COMPLETE:
+            raise UsageError(f"call {call_id} is complete: nothing of it is missing")
+        cursor.execute(
+            "INSERT INTO cdr.call_acceptance (call_id, who, reason) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            [key, author.who, author.reason],
+        )
+        _note(cursor, "accept call", {"call": key}, author)
+
+
+def retire(connection: Connection, recorder: str, now: datetime, author: Author, margin: timedelta) -> None:
+    """End a recorder's timeline: its last gap ends now. Raises UsageError for one that is unknown or still heard."""
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        live = cursor.execute(
+            "SELECT count(*) FROM cdr.session WHERE recorder = %s AND closed_at IS NULL", [recorder]
+        ).fetchone()
+        if live and live[0]:
+            raise UsageError(f"{recorder} is still listened to: remove it from the configuration and stop its workers")
+        found = cursor.execute(
+            "UPDATE cdr.recorder SET retired_at = %s WHERE name = %s AND retired_at IS NULL", [now, recorder]
+        ).rowcount
+        if not found:
+            raise UsageError(f"no recorder in use is called {recorder}: 'cdr status' lists them")
+        gaps.rebuild(cursor, recorder, margin)
+        _note(cursor, "retire recorder", {"recorder": recorder}, author)
+
+
+def _note(cursor: Cursor, action: str, target: dict[str, Json], author: Author) -> None:
+    cursor.execute(
+        "INSERT INTO cdr.audit (who, action, target, reason) VALUES (%s, %s, %s, %s)",
+        [author.who, action, Jsonb(target), author.reason],
+    )
