@@ -16,7 +16,8 @@ _DOCTYPE_IN_PROLOG = re.compile(rb"(?>\xef\xbb\xbf)?(?>[ \t\r\n]+|<\?(?>.*?\?>)|
 
 class NotWellFormed(Exception):
     """Bytes that are no well-formed document. `reason` is a machine word (`not_well_formed`, `doctype`,
-    `empty`), `detail` what the parser said; it can hold names of elements, but no text of a call."""
+    `empty`), `detail` what the parser said: it can quote names from the document, so it is kept beside the bytes and
+    not logged."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
