@@ -19,7 +19,10 @@ class Archive:
         self._data_dir = settings.worker.data_dir if settings.database.embedded else None
         self._cluster = embedded.cluster(self._data_dir) if self._data_dir else None
         if self._cluster is None and settings.database.url is None:
-            raise UsageError("database.url is missing; set it, or database.embedded = true")
+            raise UsageError(
+                "no database is configured: set database.url, or database.embedded = true, in ./cdr.toml or the file"
+                " that --config names"
+            )
         secret = settings.database.url
         self._url = self._cluster.url() if self._cluster else secret.get_secret_value() if secret else ""
         self._started = False

@@ -46,6 +46,7 @@ def set_up_logging(*, verbose: bool = False, as_json: bool = False) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _printable,
             structlog.processors.format_exc_info,
             renderer,
         ],
@@ -53,6 +54,17 @@ def set_up_logging(*, verbose: bool = False, as_json: bool = False) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What others sent us (a recorder's refusal, say) must not steer the terminal that shows the log."""
+    return {key: safe(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def finish(code: int) -> None:
+    """End the command with this exit code (section 3 of the contract); 0 goes on."""
+    if code:
+        raise typer.Exit(code)
 
 
 def note(text: str) -> None:
@@ -88,6 +100,8 @@ def plain(value: object) -> Any:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
     """A table on stdout. Control characters in the data (terminal escapes in a name) are shown, not obeyed."""
     grid = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in grid.columns:
+        column.overflow = "fold"  # on a narrow terminal nothing is cut
     for row in rows:
         grid.add_row(*(Text(safe(cell)) for cell in row))
     data.print(grid)
@@ -96,7 +110,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
 def safe(value: object) -> str:
     """Text without anything that a terminal would obey."""
     text = "" if value is None else value.isoformat(" ", "seconds") if isinstance(value, datetime) else str(value)
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def moment(text: str | None) -> datetime | None:

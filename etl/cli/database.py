@@ -11,9 +11,9 @@ import typer
 
 from etl import config
 from etl.cli.archive import opened
-from etl.cli.common import ConfigOption, JsonOption, note, print_json
+from etl.cli.common import ConfigOption, JsonOption, finish, note, print_json
 from etl.errors import SchemaMismatch, UsageError
-from etl.store import embedded, migrate
+from etl.store import database, embedded, migrate
 from etl.store.database import safe_url
 
 app = typer.Typer(help="The database: schema migrations and psql.", no_args_is_help=True)
@@ -21,7 +21,9 @@ app = typer.Typer(help="The database: schema migrations and psql.", no_args_is_h
 
 @app.command()
 def upgrade(config_file: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Bring the schema to this version, and apply the files of sql/ that changed. Safe to repeat.
+    """Bring the schema to this version.
+
+    Then applies the files of sql/ that changed. Safe to repeat, and beside a worker.
 
     Example: cdr db upgrade --config cdr.toml
     """
@@ -37,7 +39,9 @@ def upgrade(config_file: ConfigOption = None, as_json: JsonOption = False) -> No
 
 @app.command()
 def current(config_file: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Print the schema's revision in the database, and the newest this version knows.
+    """Show the schema's revision.
+
+    That of the database, and the newest that this version knows.
 
     Example: cdr db current
     """
@@ -51,34 +55,44 @@ def current(config_file: ConfigOption = None, as_json: JsonOption = False) -> No
 
 
 @app.command()
-def check(config_file: ConfigOption = None) -> None:
-    """Say how the database differs from what this version expects; exit code 3 if it does.
+def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Compare the schema with this version.
+
+    Says how they differ; exit code 3 if they do.
 
     Example: cdr db check
     """
     with opened(config.load(config_file)) as archive:
         archive.start()
         differences = migrate.check(archive.url)
-    if differences:
+    if as_json:
+        print_json({"differences": differences})
+        finish(SchemaMismatch.exit_code if differences else 0)
+    elif differences:
         raise SchemaMismatch("; ".join(differences))
-    note("the database is as this version expects it")
+    else:
+        note("the database is as this version expects it")
 
 
 @app.command()
 def sql(
     config_file: ConfigOption = None,
     command: Annotated[str | None, typer.Option("--command", "-c", help="Run this statement and end.")] = None,
-) -> int:
+) -> None:
     """Open psql on the archive.
 
-    Example: cdr db sql -c "select * from report.calls limit 5"
+    Exit code 1 if psql ends with an error.
+
+    Example: cdr db sql -c "select state, count(*) from cdr.call group by 1"
     """
     with opened(config.load(config_file)) as archive:
         archive.start()
-        # The URL goes through the environment of the child: arguments can be seen by other users.
+        archive.connect().close()  # what stands in the way is said in our words, and with our exit codes
         words = [_psql(), "--set=ON_ERROR_STOP=1", *(["--command", command] if command else [])]
-        environment = {**os.environ, "PGSERVICEFILE": os.devnull, "PGDATABASE": archive.url}
-        return subprocess.run([*words, "--dbname", "postgresql://"], env=environment, check=False).returncode  # noqa: S603
+        # The password goes through the environment of the child: arguments can be seen by other users.
+        environment = {**os.environ, **database.environment(archive.url)}
+        done = subprocess.run(words, env=environment, check=False)  # noqa: S603
+    finish(1 if done.returncode else 0)
 
 
 def _psql() -> str:

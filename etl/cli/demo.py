@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,8 @@ import typer
 
 from etl import config
 from etl.cli.archive import Archive, opened
-from etl.cli.common import JsonOption, VerboseOption, note, print_json, set_up_logging, table
+from etl.cli.common import JsonOption, VerboseOption, data, finish, note, print_json, set_up_logging, table
+from etl.errors import UsageError
 from etl.jobs.compare import Compared, compare
 from etl.simulator import truth
 from etl.simulator.config import ALL_STYLES, SimulatorConfig
@@ -26,20 +28,28 @@ from etl.worker.worker import Worker
 
 SETTLE = 8.0
 """Seconds for the last calls to end and their details to come."""
-EXAMPLE = "select recorder, state, count(*) from cdr.call group by 1, 2"
+EXAMPLE = '"select recorder, state, count(*) from cdr.call group by 1, 2"'
+LEGEND = """
+complete: archived with the full record. no record: archived, its record is missing
+or still to come. in gaps: not archived, in a listed gap. missing: not archived,
+outside gaps. wrong: contradicts the truth. Gaps: when nobody listened, in all.
+"""
 KEEPALIVE = 1.0
 """Short, so that a silence is noticed within the demo."""
 
 
 def demo(
     seconds: Annotated[float, typer.Option(min=5, max=3600, help="How long calls keep coming.")] = 15.0,
-    keep: Annotated[Path | None, typer.Option(help="Keep configuration, database and truth in this folder.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep configuration, database and truth in this new folder.")
+    ] = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
-) -> int:
-    """Archive the calls of three simulated recorders that misbehave, and compare the archive with the truth.
+) -> None:
+    """Show the whole pipeline on this machine.
 
-    Sets up a PostgreSQL of its own; needs no configuration. Exit code 1 if a call is missing without an
+    Archives the calls of three simulated recorders, two of which misbehave, and compares the archive with what they
+    know. Sets up a PostgreSQL of its own; needs no configuration. Exit code 1 if a call is missing without an
     explanation, or contradicts the truth.
 
     Example: cdr demo --seconds 30 --keep ./demo
@@ -51,7 +61,7 @@ def demo(
         print_json(results)
     else:
         _show(results, keep)
-    return 1 if any(each.unexplained or each.contradictions for each in results) else 0
+    finish(1 if any(each.unexplained or each.contradictions for each in results) else 0)
 
 
 def recorders(seconds: float) -> tuple[SimulatorConfig, ...]:
@@ -83,7 +93,7 @@ def recorders(seconds: float) -> tuple[SimulatorConfig, ...]:
 @contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
+        _new_folder(keep)
         yield keep.resolve()
         return
     folder = Path(tempfile.mkdtemp(prefix="cdr-demo-"))
@@ -92,6 +102,17 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder(folder: Path) -> None:
+    """What an earlier demo archived would contradict what the recorders of this one know."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"--keep {folder}: {error.strerror}") from None
+    if not empty:
+        raise UsageError(f"--keep {folder}: it is not empty; name a new folder, or delete this one")
 
 
 async def _demo(folder: Path, seconds: float) -> list[Compared]:
@@ -166,24 +187,27 @@ def _show(results: Sequence[Compared], keep: Path | None) -> None:
         )
         for each in results
     ]
-    columns = ("recorder", "calls", "complete", "without record", "missed, in gaps", "unexplained", "wrong", "gaps")
-    typer.echo()
+    columns = ("recorder", "calls", "complete", "no record", "in gaps", "missing", "wrong", "gaps")
+    data.print()
     table(columns, rows, "What the simulated recorders know, and what is archived")
-    typer.echo(
-        "\nEvery call is archived, or lies in a gap that says when nobody was listening and why."
+    data.print(LEGEND)
+    data.print(
+        "Every call is archived, or lies in a gap that says when nobody was listening and why."
         if not any(each.unexplained or each.contradictions for each in results)
-        else "\nCalls are missing or wrong: this is a bug, please report it with the log above."
+        else "Calls are missing or wrong: this is a bug, please report it with the log above."
     )
     _next_steps(keep)
 
 
 def _next_steps(keep: Path | None) -> None:
     if keep is None:
-        typer.echo("\nNext: keep the archive of a demo and look around in it:\n  cdr demo --keep demo")
+        data.print("\nNext: keep the archive of a demo and look around in it:\n  cdr demo --keep demo")
         return
-    file = keep / "cdr.toml"
-    typer.echo(
-        f"\nNext:\n  cdr status --config {file}\n"
-        f"  cdr quarantine list --config {file}\n"
-        f'  cdr db sql --config {file} -c "{EXAMPLE}"'
-    )
+    file = shlex.quote(str(keep / "cdr.toml"))
+    data.print("\nNext:", soft_wrap=True)
+    for words in (
+        f"status --config {file}",
+        f"quarantine list --config {file}",
+        f"db sql --config {file} -c {EXAMPLE}",
+    ):
+        data.print(f"  cdr {words}", soft_wrap=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
+from importlib import metadata
+from typing import Annotated
 
-import click
 import typer
 
 from etl.cli import database, demo, quarantine, rebuild, simulate, status, worker
+from etl.cli.common import safe
 from etl.errors import CdrError
 
 app = typer.Typer(
     name="cdr",
     help="Every recorded call of a company in PostgreSQL, with proof that none is missing.",
+    epilog="Start with: cdr demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,24 +31,31 @@ app.add_typer(database.app, name="db")
 app.add_typer(quarantine.app, name="quarantine")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            version = metadata.version("cdr-archive")
+        except metadata.PackageNotFoundError:
+            version = "(not installed: run from its source)"
+        typer.echo(f"cdr-archive {version}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options of `cdr` itself."""
+
+
 def run() -> None:
     """The console script. Every expected failure becomes one line on stderr and its documented exit code."""
-    sys.exit(_run(sys.argv[1:]))
-
-
-def _run(arguments: list[str]) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what was begun is put in order
     try:
-        result = app(arguments, prog_name="cdr", standalone_mode=False)
+        app(prog_name="cdr")
     except CdrError as error:
-        typer.echo(f"cdr: {error}", err=True)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2 if isinstance(error, click.UsageError) else error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        typer.echo("cdr: interrupted", err=True)
-        return 1
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return result if isinstance(result, int) else 0
+        typer.echo(f"cdr: {safe(error)}", err=True)
+        sys.exit(error.exit_code)

@@ -9,7 +9,7 @@ import typer
 
 from etl import config
 from etl.cli.archive import opened
-from etl.cli.common import ConfigOption, JsonOption, data, note, print_json, safe, table
+from etl.cli.common import ConfigOption, JsonOption, data, finish, note, print_json, safe, table
 from etl.errors import UsageError
 from etl.ingest.interpret import Interpreter
 from etl.jobs.retry import Retried, retry
@@ -29,7 +29,9 @@ def list_(
     resolved: Annotated[bool, typer.Option("--resolved", help="Also what was retried or discarded.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
 ) -> None:
-    """Show what is in quarantine, the newest first, without its content.
+    """List what is in quarantine.
+
+    The newest first, without its content.
 
     Example: cdr quarantine list --limit 20
     """
@@ -44,7 +46,9 @@ def list_(
 
 @app.command()
 def show(number: int, config_file: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show one row with its bytes. They can hold personal data.
+    """Show one row with its bytes.
+
+    They can hold personal data.
 
     Example: cdr quarantine show 17
     """
@@ -54,17 +58,28 @@ def show(number: int, config_file: ConfigOption = None, as_json: JsonOption = Fa
         print_json({"item": item, "body": body})
         return
     session = str(item.session or "")
-    words = [("recorder", item.recorder), ("received", item.observed_at), ("reason", item.reason), ("session", session)]
+    words = [
+        ("recorder", item.recorder),
+        ("received", item.observed_at),
+        ("reason", item.reason),
+        ("session", session),
+    ]
     table(("what", "value"), [*words, *sorted(item.note.items())])
     data.print()
-    data.out("\n".join(safe(line) for line in body.decode("utf-8", "backslashreplace").splitlines()), highlight=False)
+    data.out(
+        "\n".join(safe(line) for line in body.decode("utf-8", "backslashreplace").splitlines()),
+        highlight=False,
+    )
 
 
 @app.command("retry")
 def retry_(
     numbers: Numbers = None, every: All = False, config_file: ConfigOption = None, as_json: JsonOption = False
-) -> int:
-    """Read rows again, after the dialect or a setting was mended. Exit code 5 if some are still not understood.
+) -> None:
+    """Read rows again.
+
+    After the dialect or a setting was mended; with the original time of receipt. Exit code 5 if some are still not
+    understood: they stay as they are.
 
     Example: cdr quarantine retry 17 18
     """
@@ -77,12 +92,16 @@ def retry_(
         print_json(done)
     else:
         table(("id", "outcome"), [(each.id, _outcome(each)) for each in done])
-    return 5 if any(each.reason for each in done) else 0
+    finish(5 if any(each.reason for each in done) else 0)
 
 
 @app.command()
-def discard(numbers: Numbers = None, every: All = False, config_file: ConfigOption = None) -> None:
-    """Mark rows as of no interest. They stay, with their bytes, and no longer count.
+def discard(
+    numbers: Numbers = None, every: All = False, config_file: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Mark rows as of no interest.
+
+    They stay, with their bytes, and no longer count.
 
     Example: cdr quarantine discard 17
     """
@@ -91,7 +110,10 @@ def discard(numbers: Numbers = None, every: All = False, config_file: ConfigOpti
         with connection.transaction():
             for number in chosen:
                 quarantine.resolve(connection, number, "discarded", datetime.now(UTC))
-    note(f"{len(chosen)} discarded")
+    if as_json:
+        print_json({"discarded": chosen})
+    else:
+        note(f"{len(chosen)} discarded")
 
 
 def _chosen(connection: Connection, numbers: list[int] | None, every: bool) -> list[int]:

@@ -9,7 +9,7 @@ from rich.live import Live
 
 from etl import config
 from etl.cli.archive import opened
-from etl.cli.common import ConfigOption, JsonOption, moment, note, notes, print_json
+from etl.cli.common import ConfigOption, JsonOption, finish, moment, note, notes, print_json
 from etl.ingest.interpret import Interpreter
 from etl.store.rebuild import Rebuilt, Scope
 from etl.store.rebuild import rebuild as rebuilding
@@ -22,10 +22,10 @@ def rebuild(
     to: Annotated[str | None, typer.Option("--to", help="Only calls that started before this time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would change; change nothing.")] = False,
     as_json: JsonOption = False,
-) -> int:
-    """Read the kept elements again under today's zones and dialects, and derive the rows from them.
+) -> None:
+    """Derive calls again from the evidence.
 
-    Changes what a wrong setting had spoiled, and nothing else; can run beside a worker. Exit code 5 if elements
+    Reads the kept elements again under today's zones and dialects, and derives the rows from them. Changes what a wrong setting had spoiled, and nothing else; can run beside a worker. Exit code 5 if elements
     could not be read (they stay as they are).
 
     Example: cdr rebuild --recorder ny-1 --from 2026-03-01 --dry-run
@@ -33,14 +33,18 @@ def rebuild(
     settings = config.load(config_file)
     scope = Scope(recorder, moment(from_), moment(to))
     done = Rebuilt()
-    with opened(settings) as archive, archive.connect() as connection, Live(console=notes, transient=True) as live:
+    with (
+        opened(settings) as archive,
+        archive.connect() as connection,
+        Live(console=notes, transient=True) as live,
+    ):
         for done in rebuilding(connection, Interpreter(settings).reread, scope, dry_run=dry_run):
             live.update(_line(done, dry_run))
     if as_json:
         print_json(done)
     else:
         note(_line(done, dry_run))
-    return 5 if done.unreadable else 0
+    finish(5 if done.unreadable else 0)
 
 
 def _line(done: Rebuilt, dry_run: bool) -> str:

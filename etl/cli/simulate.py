@@ -34,7 +34,9 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed and name give the same calls.")] = 0,
     seconds: Annotated[float | None, typer.Option(help="Begin no call after this time, and end with the last.")] = None,
 ) -> None:
-    """Simulate a recorder that can misbehave, to rehearse with. Ctrl-C ends it.
+    """Simulate a recorder to rehearse with.
+
+    It can misbehave. Ctrl-C ends it.
 
     Example: cdr simulate --port 10100 --rate 5 --faults drop=2/min,garbage=1/min
     """

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from etl import config
 from etl.cli.archive import Archive, opened
-from etl.cli.common import ConfigOption, JsonOption, data, print_json, safe, table
+from etl.cli.common import ConfigOption, JsonOption, data, finish, print_json, safe, table
 from etl.config import Settings
-from etl.model import Interval
+from etl.model import Interval, State
 from etl.store.database import require_schema
 from etl.store.status import RecorderStatus, Status
 from etl.store.status import status as look
 
+UNRESOLVED = (State.ONGOING, State.ENDED, State.LOST)
 BAR = 48
 """Characters of the coverage bar: half an hour each for a day."""
 
@@ -27,15 +27,18 @@ def status(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds.")] = False,
-) -> int:
-    """Show recorders, sessions, coverage of the last 24 hours, gaps, calls, lag and quarantine.
+) -> None:
+    """Show how the archive stands.
 
-    Exit code 5 if something is missing and not accepted: open gaps, calls lost or ended without a record.
+    Recorders, sessions, coverage of the last 24 hours, gaps, calls, lag and quarantine.
+
+    Exit code 5 if something is missing and not accepted: open gaps, calls lost, calls ended for over five minutes
+    without a record.
 
     Example: cdr status --watch
     """
     settings = config.load(config_file)
-    with opened(settings) as archive:
+    with opened(settings) as archive, suppress(*([KeyboardInterrupt] if watch else [])):
         archive.start()
         while True:
             found = _look(settings, archive)
@@ -43,7 +46,8 @@ def status(
                 data.clear()
             print_json(_plain(found)) if as_json else _show(found)
             if not watch:
-                return 5 if _amiss(found) else 0
+                finish(5 if _amiss(found) else 0)
+                return
             time.sleep(2)
 
 
@@ -65,17 +69,18 @@ def _show(found: Status) -> None:
         (
             recorder.name,
             _standing(recorder, found.at),
-            _bar(recorder, found.since, found.at),
             _share(recorder.coverage, found.at - found.since),
-            len(recorder.open_gaps),
-            _counts(recorder.calls),
-            _counts(recorder.unresolved),
+            f"{sum(recorder.calls.values()):,}",
+            *(f"{recorder.unresolved.get(state.value, 0):,}" for state in UNRESOLVED),
+            f"{len(recorder.open_gaps):,}",
         )
         for recorder in found.recorders
     ]
-    title = f"As of {found.at:%Y-%m-%d %H:%M:%S} UTC; coverage and calls of the last 24 hours"
-    table(("recorder", "connected", "coverage", "", "open gaps", "calls", "unresolved"), rows, title)
-    data.print(Text(f"{FULL} covered  {PART} in part  {WAITING} pending  {NONE} not covered", style="dim"))
+    data.print(f"As of {found.at:%Y-%m-%d %H:%M:%S} UTC; coverage and calls of the last 24 hours\n")
+    table(("recorder", "connected", "covered", "calls", *UNRESOLVED, "open gaps"), rows)
+    data.print()
+    bars = [(recorder.name, _bar(recorder, found.since, found.at)) for recorder in found.recorders]
+    table(("recorder", f"{FULL} covered {PART} in part {WAITING} pending {NONE} not covered"), bars)
     _show_gaps(found)
     lag = "nothing received yet" if found.lag is None else f"{found.lag.total_seconds():,.1f} s"
     data.print(f"\nLag (since receipt of the newest document stored): {lag}")
@@ -130,10 +135,6 @@ def _within(spans: tuple[Interval, ...], cell: Interval) -> timedelta:
 
 def _share(spans: tuple[Interval, ...], whole: timedelta) -> str:
     return f"{sum((span.end - span.start for span in spans), timedelta()) / whole:.1%}"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items())) or "none"
 
 
 def _plain(found: Status) -> dict[str, object]:

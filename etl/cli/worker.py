@@ -20,12 +20,16 @@ from etl.worker.worker import Worker
 def worker(
     config_file: ConfigOption = None,
     for_: Annotated[
-        str | None, typer.Option("--for", help='Stop cleanly after this time, such as "65m": for hourly schedulers.')
+        str | None,
+        typer.Option("--for", help='Stop cleanly after this time, such as "65m": for hourly schedulers.'),
     ] = None,
     verbose: VerboseOption = False,
     log_json: LogJsonOption = False,
 ) -> None:
-    """Subscribe to all recorders and archive their calls until stopped (Ctrl-C or SIGTERM; a second one ends at once).
+    """Archive calls until stopped.
+
+    Subscribes to all recorders. Ctrl-C or SIGTERM ends it cleanly, with exit code 0; a second one ends it at once.
+    Works without the database, and stores what it received once that is back.
 
     Example: cdr worker --config cdr.toml --for 65m
     """
