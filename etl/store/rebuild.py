@@ -159,11 +159,11 @@ def _page(cursor: Cursor, keys: Sequence[staging.Key], reread: Reread) -> Rebuil
     again = [(each, each.read_again(reread)) for each in stored]
     read = [(each, fact) for each, fact in again if fact is not None]
     staging.stage(cursor, [fact for _, fact in read])
-    changed = cursor.execute(merge.REPLACE_FACTS, prepare=False).rowcount
+    changed = cursor.execute(merge.within(merge.REPLACE_FACTS, times).encode(), prepare=False).rowcount
     moved = [(each, fact) for each, fact in read if each.kind is not fact.kind]
     if moved:
         _move(cursor, moved)
-    calls = cursor.execute(merge.UPDATE_CALLS, prepare=False).rowcount
+    calls = cursor.execute(merge.within(merge.UPDATE_CALLS, times).encode(), prepare=False).rowcount
     return Rebuilt(len(keys), len(stored), changed + len(moved), calls, len(stored) - len(read))
 
 

@@ -62,6 +62,7 @@ class Merge:
     def __init__(self, cursor: Cursor, facts: Sequence[Fact]) -> None:
         self._cursor = cursor
         self._facts = facts
+        self._times = {fact.id_time for fact in facts}
         self.before: dict[Key, str | None] = {}
         self.after: dict[Key, tuple[str | None, str]] = {}
 
@@ -71,11 +72,10 @@ class Merge:
 
     def steps(self) -> Iterator[str]:
         """Steps 0 to 5 of docs/store.md; yields the name of each step once it is done."""
-        execute = self._cursor.execute
-        execute(merge.SETTINGS)
+        self._cursor.execute(merge.SETTINGS)
         stage(self._cursor, self._facts)
         yield "staged"
-        staged = len(self._facts) - execute(merge.FORGET_KNOWN).rowcount
+        staged = len(self._facts) - self._within(merge.FORGET_KNOWN).rowcount
         yield "known forgotten"
         if not staged:
             return
@@ -84,14 +84,19 @@ class Merge:
         if inserted < staged:
             self._lock_calls()
             yield "calls locked"
-        added = execute(merge.INSERT_FACTS).rowcount
+        added = self._cursor.execute(merge.INSERT_FACTS).rowcount
         yield "facts inserted"
         if added < staged:
-            execute(merge.KEEP_FIRST_OBSERVED, prepare=False)
+            self._within(merge.KEEP_FIRST_OBSERVED)
             yield "first observations kept"
         if inserted < staged:
             self._update_calls()
             yield "calls updated"
+
+    def _within(self, statement: str) -> Cursor:
+        """Run a statement over the partitions of these facts; not prepared, since a plan must not outlive its batch:
+        made for a small table it would be a bad one for the large table that this becomes."""
+        return self._cursor.execute(merge.within(statement, self._times).encode(), prepare=False)
 
     def _insert_calls(self) -> int:
         for call_id, id_time, recorder, state in self._cursor.execute(merge.INSERT_CALLS):
@@ -100,9 +105,9 @@ class Merge:
         return self._cursor.rowcount
 
     def _lock_calls(self) -> None:
-        for call_id, id_time, state in self._cursor.execute(merge.LOCK_CALLS, prepare=False):
+        for call_id, id_time, state in self._within(merge.LOCK_CALLS):
             self.before.setdefault((call_id, id_time), state)
 
     def _update_calls(self) -> None:
-        for call_id, id_time, recorder, state in self._cursor.execute(merge.UPDATE_CALLS, prepare=False):
+        for call_id, id_time, recorder, state in self._within(merge.UPDATE_CALLS):
             self.after[call_id, id_time] = (recorder, state)
