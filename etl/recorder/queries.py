@@ -1,7 +1,8 @@
 """Lists and details over a second connection: overlapping requests, matched to their answers by id alone.
 
 A server may close the connection after each response (documented). What was still unanswered then is asked
-again on a new connection; once a server has shown that habit, each request gets a connection of its own.
+again on a new connection; once a server has shown that habit, each request of the same session gets a connection
+of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from etl.config import Recorder
@@ -27,8 +29,21 @@ TRIES = 3
 """How often one question is put again because the server closed after answering another."""
 
 
-class ClosedAfterAnswer(Exception):
-    """The server closed the connection after it had answered at least one other request on it."""
+class SharedLaneClosed(Exception):
+    """The connection closed, and other questions had been put on it before or beside this one.
+
+    A server that closes after a response tears down what it has not read: even that response can be lost. So
+    this says nothing about the question, which deserves a connection of its own.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer with its document as received; `asked_at` (UTC) is when the question was put."""
+
+    answer: Answer
+    raw: bytes
+    asked_at: datetime
 
 
 @dataclass(slots=True)
@@ -36,7 +51,8 @@ class _Question:
     asked: Asked
     call_id: str | None
     note: dict[str, Json]
-    answer: asyncio.Future[Answer]
+    asked_at: datetime
+    answer: asyncio.Future[Reply]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +63,7 @@ class _Lane:
     link: Link
     session: UUID
     open_questions: dict[str, _Question] = field(default_factory=dict)
-    answered: int = 0
+    put: int = 0
     last_byte: float = 0.0
     task: asyncio.Task[None] | None = None
 
@@ -67,17 +83,25 @@ class Queries:
         self._limit = limit
         self._timeout = recorder.request_timeout.total_seconds()
         self._last_id = 0
-        self._one_each = False
+        self._closing: UUID | None = None
         self._shared: _Lane | None = None
         self._lanes: set[_Lane] = set()
         self._opening = asyncio.Lock()
 
     async def call_list(self, session: UUID) -> Answer:
         """All calls being recorded. Raises RecorderUnavailable when there is no answer in time."""
-        return await self._ask(session, Asked.LIST, None, {}, lambda at: requests.call_list(at, self._dialect))
+        return (await self.list_reply(session)).answer
+
+    async def list_reply(self, session: UUID, **note: Json) -> Reply:
+        """As `call_list`, with the document; `note` is journaled with it."""
+        return await self._ask(session, Asked.LIST, None, note, lambda at: requests.call_list(at, self._dialect))
 
     async def call_detail(self, session: UUID, call_id: str, purpose: str) -> Answer:
         """The full record of one call. Raises RecorderUnavailable when there is no answer in time."""
+        return (await self.detail_reply(session, call_id, purpose)).answer
+
+    async def detail_reply(self, session: UUID, call_id: str, purpose: str) -> Reply:
+        """As `call_detail`, with the document."""
         note: dict[str, Json] = {"call_id": call_id, "purpose": purpose}
         return await self._ask(
             session, Asked.DETAIL, call_id, note, lambda at: requests.call_detail(at, call_id, self._dialect)
@@ -92,20 +116,24 @@ class Queries:
 
     async def _ask(
         self, session: UUID, asked: Asked, call_id: str | None, note: dict[str, Json], build: Callable[[str], bytes]
-    ) -> Answer:
+    ) -> Reply:
         for _ in range(TRIES):
             lane = await self._lane(session)
             try:
                 return await self._put(lane, asked, call_id, note, build)
-            except ClosedAfterAnswer:
-                self._one_each = True
+            except SharedLaneClosed:
+                self._closing = session
             finally:
-                if self._one_each and not lane.open_questions:
+                if self._one_each(session) and not lane.open_questions:
                     lane.link.close()
         raise RecorderUnavailable(self._recorder.name, "it keeps closing the connection before it answers")
 
+    def _one_each(self, session: UUID) -> bool:
+        """The server has shown its habit in this session; the next one finds out anew, for a reset looks the same."""
+        return self._closing == session
+
     async def _lane(self, session: UUID) -> _Lane:
-        if self._one_each:
+        if self._one_each(session):
             return await self._open(session)
         async with self._opening:
             if self._shared is None or not self._shared.alive:
@@ -122,16 +150,18 @@ class Queries:
 
     async def _put(
         self, lane: _Lane, asked: Asked, call_id: str | None, note: dict[str, Json], build: Callable[[str], bytes]
-    ) -> Answer:
+    ) -> Reply:
         self._last_id += 1
         request_id = str(self._last_id)
-        told = {"asked": asked.value, "requested_at": self._scribe.now().isoformat(), **note}
-        question = _Question(asked, call_id, told, asyncio.get_running_loop().create_future())
+        asked_at = self._scribe.now()
+        told = {"asked": asked.value, "requested_at": asked_at.isoformat(), **note}
+        question = _Question(asked, call_id, told, asked_at, asyncio.get_running_loop().create_future())
         lane.open_questions[request_id] = question
+        lane.put += 1
         lane.link.send(build(request_id))
         return await self._await(lane, question)
 
-    async def _await(self, lane: _Lane, question: _Question) -> Answer:
+    async def _await(self, lane: _Lane, question: _Question) -> Reply:
         """The answer; while a document is arriving the time-out starts anew with each byte."""
         deadline = self._clock.elapsed() + self._timeout
         while True:
@@ -179,17 +209,16 @@ class Queries:
         self._scribe.received(lane.session, item, note)
         for question, response in questions:
             if question is not None and not question.answer.done():
-                question.answer.set_result(read_answer(response, question.asked, question.call_id))
+                answer = read_answer(response, question.asked, question.call_id)
+                question.answer.set_result(Reply(answer, item.raw, question.asked_at))
 
     def _match(self, lane: _Lane, response: Response) -> tuple[_Question | None, Response]:
-        question = lane.open_questions.pop(response.request_id or "", None)
-        lane.answered += question is not None
-        return question, response
+        return lane.open_questions.pop(response.request_id or "", None), response
 
     def _fail(self, lane: _Lane) -> None:
         closed: Exception = RecorderUnavailable(self._recorder.name, "it closed the connection before it answered")
-        if lane.answered:
-            closed = ClosedAfterAnswer()
+        if lane.put > 1:
+            closed = SharedLaneClosed()
         for question in lane.open_questions.values():
             if not question.answer.done():
                 question.answer.set_exception(closed)

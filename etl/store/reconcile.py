@@ -1,0 +1,192 @@
+"""What reconciliation needs of the database: its lock, what is stored, and a record of each run."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from etl.calls.ids import id_time
+from etl.calls.reconcile import Action, Stored
+from etl.model import FINISHED, Fact, Kind, State
+from etl.store.database import Connection, Cursor, name_of
+from etl.store.errors import translate
+
+_KEY = "hashtextextended('cdr.reconcile.' || %s, 0)"
+
+
+def lock(connection: Connection, recorder: str) -> bool:
+    """Take the recorder's lock for this connection; False where another run has it. Ends with the connection."""
+    with translate(name_of(connection)), connection.transaction():
+        row = connection.execute(f"SELECT pg_try_advisory_lock({_KEY})", [recorder]).fetchone()
+    return row == (True,)
+
+
+def unlock(connection: Connection, recorder: str) -> None:
+    """Give the recorder's lock back."""
+    with translate(name_of(connection)), connection.transaction():
+        connection.execute(f"SELECT pg_advisory_unlock({_KEY})", [recorder])
+
+
+_ENDS = ", ".join(f"'{kind}'" for kind in sorted({Kind.END, *FINISHED}))
+
+_END_SEEN = f"""
+LEFT JOIN LATERAL (
+    SELECT min(f.first_observed_at) AS at FROM cdr.fact f
+    WHERE f.call_id = c.call_id AND f.id_time = c.id_time AND (f.kind IN ({_ENDS}) OR f.end_time IS NOT NULL)
+) e ON c.state <> '{State.ONGOING}'
+"""
+
+_UNRESOLVED = f"""
+SELECT c.call_id, c.state, c.first_seen_at, e.at FROM cdr.call c {_END_SEEN}
+WHERE c.recorder = %s AND c.state <> '{State.COMPLETE}'
+"""
+
+_LISTED = f"""
+SELECT c.call_id, c.state, c.first_seen_at, e.at
+FROM unnest(%s::text[], %s::timestamptz[]) k (call_id, id_time)
+CROSS JOIN LATERAL (
+    SELECT * FROM cdr.call WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0
+) c {_END_SEEN}
+"""
+
+
+def stored(connection: Connection, recorder: str, listed: Collection[str]) -> list[Stored]:
+    """Every call of the recorder that is not complete, and every listed call that is stored at all.
+
+    Costs what is open and what differs: of the listed calls only those are looked up one by one that are not ongoing.
+    """
+    with translate(name_of(connection)), connection.transaction():
+        found = {row[0]: _stored(row) for row in connection.execute(_UNRESOLVED, [recorder])}
+        others = sorted(set(listed) - found.keys())
+        if others:
+            rows = connection.execute(_LISTED, [others, [id_time(call_id) for call_id in others]])
+            found |= {row[0]: _stored(row) for row in rows}
+    return list(found.values())
+
+
+def _stored(row: tuple[str, str, datetime, datetime | None]) -> Stored:
+    return Stored(row[0], State(row[1]), row[2], row[3])
+
+
+_SIGHTED = f"""
+SELECT s.number FROM unnest(%s::text[], %s::timestamptz[], %s::bytea[]) WITH ORDINALITY s (call_id, id_time, digest, number)
+CROSS JOIN LATERAL (
+    SELECT FROM cdr.fact f JOIN cdr.call c ON c.call_id = f.call_id AND c.id_time = f.id_time
+    WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = '{Kind.LIST}' AND f.digest = s.digest
+      AND c.state = '{State.ONGOING}'
+    OFFSET 0
+) known
+"""
+
+
+def news(cursor: Cursor, sightings: Sequence[Fact]) -> list[Fact]:
+    """The sightings of a run's list that are facts: all but those of calls that are ongoing and equally listed before.
+
+    Only under the recorder's lock: an absence that another run finds at the same time must not win over a sighting
+    that was left out.
+    """
+    ids, times, digests = zip(*((fact.call_id, fact.id_time, fact.digest) for fact in sightings), strict=True)
+    known = {row[0] for row in cursor.execute(_SIGHTED, [list(ids), list(times), list(digests)])}
+    return [fact for number, fact in enumerate(sightings, 1) if number not in known]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that has begun."""
+
+    id: UUID
+    recorder: str
+    trigger: str
+
+
+def begin(connection: Connection, run: Run) -> None:
+    """Note that a run has begun."""
+    with translate(name_of(connection)), connection.transaction():
+        connection.execute(
+            "INSERT INTO cdr.reconcile_run (id, recorder, trigger) VALUES (%s, %s, %s)",
+            [run.id, run.recorder, run.trigger],
+        )
+
+
+def add_actions(connection: Connection, run: Run, actions: Iterable[Action], outcomes: Mapping[str, str]) -> None:
+    """Store what the run does, behind what is stored of it already."""
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        row = cursor.execute("SELECT count(*) FROM cdr.reconcile_action WHERE run = %s", [run.id]).fetchone()
+        first = row[0] if row else 0
+        statement = "COPY cdr.reconcile_action (run, position, act, rule, call_id, told, outcome) FROM STDIN"
+        with cursor.copy(statement) as copy:
+            for number, action in enumerate(actions, first):
+                outcome = outcomes.get(action.call_id) if action.act == "ask" else None
+                copy.write_row((run.id, number, action.act, action.rule, action.call_id, action.told, outcome))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended. `lists`: the documents that prove absences, as received; `told`: why it failed."""
+
+    asked_at: datetime | None
+    listed: int | None
+    lists: tuple[bytes, ...] = ()
+    told: str | None = None
+
+
+_FINISH = """
+UPDATE cdr.reconcile_run SET finished_at = clock_timestamp(), result = %s, asked_at = %s, listed = %s, told = %s,
+    first_list = %s, second_list = %s
+WHERE id = %s
+"""
+
+
+def finish(connection: Connection, run: Run, result: Result) -> None:
+    """Note how a run ended."""
+    first, second, *_ = (*(zlib.compress(each, 1) for each in result.lists), None, None)
+    word = "done" if result.told is None else "failed"
+    values = [word, result.asked_at, result.listed, result.told, first, second, run.id]
+    with translate(name_of(connection)), connection.transaction():
+        connection.execute(_FINISH, values)
+
+
+def last_success(connection: Connection, recorder: str) -> datetime | None:
+    """When the last good run of a recorder ended, by whichever worker."""
+    query = "SELECT max(finished_at) FROM cdr.reconcile_run WHERE recorder = %s AND result = 'done'"
+    with translate(name_of(connection)), connection.transaction():
+        row = connection.execute(query, [recorder]).fetchone()
+    return row[0] if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Calls of a recorder that are missing something and not accepted, for exit code 5."""
+
+    lost: int
+    overdue: int
+    """Ended for over five minutes."""
+    gaps: int
+    """Open gaps."""
+
+    def __bool__(self) -> bool:
+        return bool(self.lost or self.overdue or self.gaps)
+
+
+OVERDUE = timedelta(minutes=5)
+
+_AMISS = f"""
+SELECT
+    count(*) FILTER (WHERE state = '{State.LOST}'),
+    count(*) FILTER (WHERE state = '{State.ENDED}' AND recorded_at < %(late)s),
+    (SELECT count(*) FROM cdr.gap WHERE recorder = %(recorder)s AND state = 'open')
+FROM cdr.call c
+WHERE recorder = %(recorder)s AND state IN ('{State.LOST}', '{State.ENDED}')
+  AND NOT EXISTS (SELECT FROM cdr.call_acceptance a WHERE a.call_id = c.call_id)
+"""
+
+
+def unresolved(connection: Connection, recorder: str, now: datetime) -> Unresolved:
+    """What is amiss at a recorder and not accepted."""
+    values = {"recorder": recorder, "late": now - OVERDUE}
+    with translate(name_of(connection)), connection.transaction():
+        row = connection.execute(_AMISS, values).fetchone()
+    return Unresolved(*(row or (0, 0, 0)))
