@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
-from etl.fields import BY_WIRE_NAME, FieldType
+from etl.fields import BY_WIRE_NAME, FIELDS, FieldType
 from etl.model import State
 from etl.simulator.truth import TrueCall, Truth
 from etl.store import schema
@@ -95,18 +95,22 @@ def _contradictions(truth: Truth, rows: Mapping[str, Mapping[str, object]]) -> s
         if call is None:
             found.add(f"{key}: never happened")
         elif row["state"] == State.COMPLETE:
-            found |= {f"{key}: {name}" for name in _differing(call, row)}
+            found |= {f"{key}: {name}" for name in contradictions(call, row)}
     return found
 
 
-def _differing(call: TrueCall, row: Mapping[str, object]) -> set[str]:
-    """The fields of a finished record that are not as they truly are."""
-    differing = {name for name, true in (("start_time", call.start), ("end_time", call.end)) if row[name] != true}
-    for wire, true in call.fields.items():
+def contradictions(call: TrueCall, row: Mapping[str, object]) -> set[str]:
+    """Columns of a row of `cdr.call` that are not as the call's final record has them, missing ones too."""
+    true: dict[str, object] = {"start_time": call.start, "end_time": call.end}
+    attributes: dict[str, object] = {}
+    for wire, value in call.fields.items():
         field = BY_WIRE_NAME.get(wire)
-        if field and isinstance(true, str) and row[field.name] != _typed(field.type, true):
-            differing.add(field.name)
-    return differing
+        if field and isinstance(value, str):
+            true[field.name] = _typed(field.type, value)
+        else:
+            attributes[wire] = value
+    differing = {field.name for field in FIELDS if row[field.name] != true.get(field.name)}
+    return differing | ({"attributes"} if row["attributes"] != attributes else set())
 
 
 def _typed(type_: FieldType, text: str) -> object:

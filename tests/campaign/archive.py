@@ -1,0 +1,81 @@
+"""What the database holds at the end of a campaign, as plain values: all that the oracle may look at."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from etl.calls import coverage
+from etl.calls.coverage import SessionState
+from etl.calls.gaps import Gap
+from etl.fields import FIELDS
+from etl.model import Fact, Kind
+from etl.store.database import Connection
+from support.merge_oracle import Kept
+
+_NAMES = [field.name for field in FIELDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row of quarantine."""
+
+    recorder: str | None
+    observed_at: datetime
+    reason: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Rows of `cdr.call` by call id, the facts of each call by kind, and sessions and gaps by recorder."""
+
+    calls: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Mapping[Kind, Kept]]
+    gaps: Mapping[str, list[Gap]]
+    sessions: Mapping[str, list[SessionState]]
+    quarantine: tuple[Rejected, ...]
+
+
+def read(connection: Connection) -> Archive:
+    """Everything."""
+    facts: dict[str, dict[Kind, Kept]] = defaultdict(dict)
+    for row in _rows(connection, "SELECT * FROM cdr.fact"):
+        facts[row["call_id"]][Kind(row["kind"])] = Kept(_fact(row), row["first_observed_at"])
+    gaps: dict[str, list[Gap]] = defaultdict(list)
+    for row in _rows(connection, "SELECT * FROM cdr.gap ORDER BY recorder, from_time"):
+        gaps[row["recorder"]].append(
+            Gap(row["from_time"], row["to_time"], row["reason"], frozenset(row["extensions"]))
+        )
+    sessions: dict[str, list[SessionState]] = defaultdict(list)
+    for row in _rows(connection, "SELECT recorder, fold FROM cdr.session"):
+        sessions[row["recorder"]].append(coverage.load(row["fold"]))
+    quarantined = _rows(connection, "SELECT recorder, observed_at, reason, body FROM cdr.quarantine")
+    calls = {row["call_id"]: row for row in _rows(connection, "SELECT * FROM cdr.call")}
+    return Archive(calls, facts, gaps, sessions, tuple(Rejected(**row) for row in quarantined))
+
+
+def _rows(connection: Connection, query: str) -> list[dict[str, Any]]:
+    with connection.transaction():
+        cursor = connection.execute(query.encode())
+        columns = [column.name for column in cursor.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in cursor]
+
+
+def _fact(row: Mapping[str, Any]) -> Fact:
+    return Fact(
+        call_id=row["call_id"],
+        id_time=row["id_time"],
+        kind=Kind(row["kind"]),
+        observed_at=row["observed_at"],
+        recorder=row["recorder"],
+        located=row["located"],
+        digest=row["digest"],
+        element=b"",
+        values={name: row[name] for name in _NAMES if row[name] is not None},
+        attributes=row["attributes"],
+        quality=tuple(row["quality"]),
+    )

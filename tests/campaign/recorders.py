@@ -1,0 +1,55 @@
+"""The simulated recorders of a campaign, in a process of their own: what strikes the worker must not hit them.
+
+`python -m campaign.recorders SEED SECONDS FOLDER`: writes `FOLDER/ports.json` when all ports are bound, each
+truth to `FOLDER/NAME.truth.jsonl`, and `FOLDER/quiet` when all calls have ended. Runs until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from campaign.schedule import Schedule, draw
+from etl.simulator.simulator import Simulator
+from etl.simulator.traffic import Saboteur, Traffic
+from etl.simulator.truth import TruthWriter
+
+
+def truth_path(folder: Path, name: str) -> Path:
+    """Where a recorder's truth stands."""
+    return folder / f"{name}.truth.jsonl"
+
+
+async def serve(schedule: Schedule, folder: Path) -> None:
+    """Serve all recorders until SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with AsyncExitStack() as stack:
+        simulators = []
+        for config in schedule.recorders:
+            writer = stack.enter_context(TruthWriter(truth_path(folder, config.name)))
+            simulators.append(await stack.enter_async_context(Simulator(config, writer)))
+        _tell(folder / "ports.json", json.dumps({each.config.name: each.port for each in simulators}))
+        traffics = [Traffic(each) for each in simulators]
+        for traffic, simulator in zip(traffics, simulators, strict=True):
+            traffic.start()
+            Saboteur(simulator).start()
+        for traffic in traffics:
+            await traffic.finished.wait()
+        _tell(folder / "quiet", "")
+        await stop.wait()
+
+
+def _tell(path: Path, text: str) -> None:
+    """Write a file that is whole as soon as it can be seen."""
+    draft = path.with_suffix(".new")
+    draft.write_text(text)
+    draft.rename(path)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(draw(int(sys.argv[1]), float(sys.argv[2])), Path(sys.argv[3])))

@@ -1,0 +1,211 @@
+"""Runs a campaign and holds its outcome against the truth; see docs/campaign.md."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from campaign import archive, stage
+from campaign.oracle import Evidence, Outage, Verdict, judge
+from campaign.recorders import truth_path
+from campaign.schedule import GIVE_UP, REFETCH_AFTER, Do, Schedule, Step, draw
+from campaign.stage import WorkerProcess
+from etl.config import duration
+from etl.model import Interval
+from etl.simulator import truth
+from etl.store import database, embedded
+from etl.store.sessions import ownerless
+
+QUIET = 45.0
+"""Seconds, at the most, that the worker gets to finish when all calls have ended and all is well again."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one campaign; exit code 1 if an obligation is broken."""
+    options = _options(arguments)
+    plan = draw(options.seed, options.seconds)
+    print(f"campaign seed={plan.seed} for={plan.seconds:g}s: {len(plan.steps)} steps", flush=True)
+    with folder(options.keep) as where:
+        (where / "schedule.txt").write_text(str(plan))
+        verdicts = campaign(plan, where)
+        report = "\n".join(line for verdict in verdicts for line in verdict.lines())
+        (where / "result.txt").write_text(report)
+    print(report)
+    return 1 if any(verdict.broken for verdict in verdicts) else 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--for", dest="seconds", type=_seconds, default=60.0, metavar="60s")
+    parser.add_argument("--keep", type=Path, help="keep logs, truth and database in this folder")
+    return parser.parse_args(arguments)
+
+
+def _seconds(text: str) -> float:
+    return duration(text).total_seconds()
+
+
+@contextmanager
+def folder(keep: Path | None) -> Iterator[Path]:
+    """A new folder that the database's user may enter, too; deleted afterwards unless it is to be kept."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+        return
+    where = Path(tempfile.mkdtemp(prefix="cdr-campaign-"))
+    where.chmod(0o755)
+    try:
+        yield where
+    finally:
+        shutil.rmtree(where, ignore_errors=True)
+
+
+def campaign(plan: Schedule, where: Path) -> list[Verdict]:
+    """Run it in a folder of its own and judge what came of it."""
+    with stage.database(where) as cluster:
+        with stage.recorders(plan, where) as ports:
+            director = Director(cluster, *_workers(plan, where, cluster, ports))
+            try:
+                director.play(plan.steps, plan.seconds)
+                stage.wait_for((where / "quiet").exists, 120, "all calls have ended")
+                director.settle()
+            finally:
+                director.end()
+        evidence = _evidence(plan, where, cluster, director.outages)
+    left = [path.name for path in (where / "data" / "journal").iterdir()]
+    return [*judge(evidence), Verdict("the stopped worker leaves no journal behind", 1, tuple(left))]
+
+
+def _workers(
+    plan: Schedule, where: Path, cluster: embedded.Cluster, ports: dict[str, int]
+) -> tuple[WorkerProcess, WorkerProcess, WorkerProcess]:
+    """The worker, a second one on its data_dir, and a stranger with one of its own."""
+    made = []
+    for name, data_dir in (("worker", "data"), ("second", "data"), ("stranger", "data-of-stranger")):
+        config = where / f"{name}.toml"
+        text = stage.configuration(cluster.url(), where / data_dir, iter(plan.recorders), ports)
+        config.write_text(text, encoding="utf-8")
+        made.append(WorkerProcess(config, where / data_dir, where / f"{name}.log"))
+    first, second, third = made
+    return first, second, third
+
+
+def _evidence(plan: Schedule, where: Path, cluster: embedded.Cluster, outages: Sequence[Outage]) -> Evidence:
+    with database.connect(cluster.url()) as connection:
+        held = archive.read(connection)
+    truths = {each.name: truth.load(truth_path(where, each.name)) for each in plan.recorders}
+    return Evidence(truths, {each.name: each for each in plan.recorders}, held, tuple(outages))
+
+
+@dataclass
+class Director:
+    """Does the steps at their time, and writes down when we were out, and why."""
+
+    cluster: embedded.Cluster
+    worker: WorkerProcess
+    second: WorkerProcess
+    stranger: WorkerProcess
+    outages: list[Outage] = field(default_factory=list)
+    _since: dict[str, datetime] = field(default_factory=dict)
+
+    def play(self, steps: Sequence[Step], seconds: float) -> None:
+        """All steps in order; returns when `seconds` are over."""
+        began = time.monotonic()
+        for step in steps:
+            time.sleep(max(0.0, began + step.at - time.monotonic()))
+            self.do(step.do)
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+
+    def do(self, what: Do) -> None:
+        """One step."""
+        match what:
+            case Do.START:
+                self.worker.start()
+                self._over("worker")
+            case Do.KILL:
+                self._begin("worker")
+                self.worker.kill()
+            case Do.STOP:
+                self._begin("worker")
+                self.worker.stop()
+            case Do.WIPE:
+                self._wipe()
+            case Do.FREEZE:
+                self._begin("worker")
+                self.worker.send(stage.signal.SIGSTOP)
+            case Do.THAW:
+                self.worker.send(stage.signal.SIGCONT)
+                self._over("worker")
+            case Do.CRASH_DATABASE:
+                self._begin("database")
+                self.cluster.stop("immediate")
+            case Do.START_DATABASE:
+                self.cluster.start()
+                self._over("database")
+            case _:
+                self._second(what)
+
+    def _second(self, what: Do) -> None:
+        if what is Do.START_SECOND:
+            self.second.start()
+        elif what is Do.START_STRANGER:
+            self.stranger.start()
+        else:
+            for other in (self.second, self.stranger):
+                if other.running:
+                    other.kill() if what is Do.KILL_SECOND else other.stop()
+
+    def _wipe(self) -> None:
+        """Delete the dead worker's data_dir, unless another one lives in it."""
+        if not self.second.running:
+            self.worker.wipe()
+            self._begin("wiped")
+
+    def settle(self) -> None:
+        """Give the worker quiet time until nothing more is owed, then stop it."""
+        deadline = time.monotonic() + QUIET
+        time.sleep(3)
+        while not self._settled() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        for each in (self.worker, self.stranger):
+            if each.running:
+                each.stop()
+
+    def _settled(self) -> bool:
+        """No session without an owner, and no call that is still to be asked for."""
+        owed = (
+            "SELECT count(*) FROM cdr.fact f JOIN cdr.call c USING (call_id, id_time) WHERE "
+            "(f.kind = 'end' AND c.state = 'ended' AND now() - f.first_observed_at < make_interval(secs => %(late)s))"
+            " OR (f.kind = 'detail' AND f.observed_at = f.first_observed_at AND "
+            "now() - f.observed_at < make_interval(secs => %(late)s))"
+        )
+        with database.connect(self.cluster.url()) as connection:
+            row = connection.execute(owed, {"late": GIVE_UP + REFETCH_AFTER + 3}).fetchone()
+            return row == (0,) and not ownerless(connection)
+
+    def end(self) -> None:
+        """Whatever happened, leave no process behind."""
+        for worker in (self.worker, self.second, self.stranger):
+            worker.end()
+
+    def _begin(self, what: str) -> None:
+        self._since[what] = datetime.now(UTC)
+
+    def _over(self, what: str) -> None:
+        """An outage is over. One of the worker with its data_dir deleted is `wiped`: it reaches further back."""
+        since, wiped = self._since.pop(what, None), what == "worker" and self._since.pop("wiped", None)
+        if since is not None:
+            self.outages.append(Outage("wiped" if wiped else what, Interval(since, datetime.now(UTC))))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,187 @@
+"""What a campaign does, and when: drawn from its seed, so that the same seed does the same again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from etl.simulator.config import ALL_STYLES, Precision, SimulatorConfig
+from etl.simulator.faults import Fault, FaultKind, Faults
+
+KEEPALIVE = 1.0
+REFETCH_AFTER = 2.0
+GIVE_UP = 8.0
+REQUEST_TIMEOUT = 2.0
+PROBE_EVERY = 2.0
+MARGIN = 1.0
+SETTLE_AFTER = 1.5
+"""Seconds. Records settle before they are asked for again, or else nobody could see the final one."""
+
+LOCATIONS = ("NY-RECORDER", "BUDAPEST-1", "LONDON", "TOKYO")
+ZONES = ("America/New_York", "Europe/Budapest", "UTC", "Asia/Tokyo")
+PRECISIONS: tuple[Precision, ...] = ("milliseconds", "milliseconds", "seconds")
+
+RATES = {
+    FaultKind.DROP: 4.0,
+    FaultKind.RESET: 3.0,
+    FaultKind.GARBAGE: 6.0,
+    FaultKind.CUT_OFF: 4.0,
+    FaultKind.MALFORMED: 6.0,
+    FaultKind.SILENCE: 1.0,
+    FaultKind.REFUSE: 1.0,
+    FaultKind.RESTART: 0.7,
+    FaultKind.STALL: 1.0,
+}
+"""How often each fault of a moment strikes one recorder, per minute."""
+LENGTHS = {
+    FaultKind.SILENCE: 4.0,
+    FaultKind.REFUSE: 2.0,
+    FaultKind.RESTART: 0.5,
+    FaultKind.STALL: 4.0,
+    FaultKind.SLOW_DETAILS: 1.5,
+    FaultKind.COALESCE: 0.05,
+}
+"""How long those last that last, in seconds."""
+SHARES = {
+    FaultKind.DUPLICATES: 0.1,
+    FaultKind.REORDERING: 0.05,
+    FaultKind.SLOW_DETAILS: 0.05,
+    FaultKind.DETAIL_ERRORS: 0.1,
+    FaultKind.FORGOTTEN_DETAILS: 0.03,
+    FaultKind.CLOSE_AFTER_RESPONSE: 0.3,
+    FaultKind.SPLIT_WRITES: 0.5,
+    FaultKind.COALESCE: 0.5,
+}
+"""How often each of the others strikes where it could, on a recorder that has it at all."""
+
+
+class Do(StrEnum):
+    """What is done to us."""
+
+    START = "start"
+    """The worker is started (again)."""
+    KILL = "kill"
+    """kill -9 of the worker."""
+    WIPE = "wipe"
+    """The dead worker's data_dir is deleted."""
+    STOP = "stop"
+    """The worker is asked to stop, and waited for."""
+    FREEZE = "freeze"
+    """SIGSTOP of the worker."""
+    THAW = "thaw"
+    """SIGCONT of the worker."""
+    CRASH_DATABASE = "crash database"
+    """`pg_ctl stop -m immediate`."""
+    START_DATABASE = "start database"
+    START_SECOND = "start second"
+    """Another worker on the same recorders and data_dir."""
+    START_STRANGER = "start stranger"
+    """The same with a data_dir of its own, as on another machine."""
+    KILL_SECOND = "kill second"
+    STOP_SECOND = "stop second"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Step:
+    """One thing to do, `at` seconds after the start."""
+
+    at: float
+    do: Do
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A whole campaign: recorders with their faults, and the steps against us, in order."""
+
+    seed: int
+    seconds: float
+    recorders: tuple[SimulatorConfig, ...]
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        faults = [
+            f"{recorder.name}: {fault.kind} at {fault.at:.1f} s, {fault.length:g} s"
+            for recorder in self.recorders
+            for fault in recorder.faults.moments()
+        ]
+        return "\n".join([*(f"{step.at:6.2f} {step.do}" for step in self.steps), *faults])
+
+
+def draw(seed: int, seconds: float) -> Schedule:
+    """The campaign of this seed: `seconds` of calls and faults, all over when they are."""
+    dice = Random(f"campaign/{seed}/{seconds:g}")
+    recorders = tuple(_recorder(number, seed, seconds, dice) for number in range(3))
+    steps = (*_against_worker(dice, seconds), *_against_database(dice, seconds), *_second(dice, seconds))
+    return Schedule(seed, seconds, recorders, tuple(sorted((Step(0.0, Do.START), *steps))))
+
+
+def _recorder(number: int, seed: int, seconds: float, dice: Random) -> SimulatorConfig:
+    shares = [kind for kind in SHARES if dice.random() < 0.6]
+    return SimulatorConfig(
+        name=f"recorder-{number}",
+        location=LOCATIONS[number],
+        timezone=dice.choice(ZONES),
+        precision=dice.choice(PRECISIONS),
+        styles=ALL_STYLES,
+        seed=seed,
+        rate=4.0,
+        duration_min=0.2,
+        duration_mean=2.0,
+        keepalive=0.0 if dice.random() < 0.25 else KEEPALIVE,
+        detail_delay=dice.choice((0.0, 0.3)),
+        before_detail=dice.choice(("unfinished", "unknown")),
+        provisional=0.3,
+        settle_after=SETTLE_AFTER,
+        seconds=seconds,
+        faults=Faults((*_moments(dice, seconds), *(_share(kind) for kind in shares))),
+    )
+
+
+def _share(kind: FaultKind) -> Fault:
+    return Fault(kind, share=SHARES[kind], length=LENGTHS.get(kind, 0.0))
+
+
+def _moments(dice: Random, seconds: float) -> Iterator[Fault]:
+    for kind, rate in RATES.items():
+        length = LENGTHS.get(kind, 0.0)
+        for at in Fault(kind, per_second=rate / 60).moments(dice):
+            if at + length >= seconds:
+                break
+            yield Fault(kind, at=at, length=length)
+
+
+def _against_worker(dice: Random, seconds: float) -> Iterator[Step]:
+    """Blows to the one worker, one after the other; the first early, so that a short campaign has one too."""
+    now = dice.uniform(3, 5)
+    blow = Do.KILL
+    while now < seconds - 3:
+        down = dice.uniform(0.2, 3)
+        yield Step(now, blow)
+        if blow is Do.FREEZE:
+            yield Step(now + down, Do.THAW)
+        else:
+            if blow is Do.KILL and dice.random() < 0.15 and now < seconds * 0.7:
+                yield Step(now + 0.1, Do.WIPE)
+            yield Step(now + down, Do.START)
+        now += down + dice.uniform(2, 10)
+        blow = dice.choice((Do.KILL, Do.KILL, Do.KILL, Do.STOP, Do.FREEZE))
+
+
+def _against_database(dice: Random, seconds: float) -> Iterator[Step]:
+    now = dice.uniform(4, 8)
+    while now < seconds - 2:
+        down = dice.choice((dice.uniform(0.2, 2), dice.uniform(2, 8)))
+        yield Step(now, Do.CRASH_DATABASE)
+        yield Step(min(now + down, seconds), Do.START_DATABASE)
+        now += down + dice.uniform(5, 20)
+
+
+def _second(dice: Random, seconds: float) -> Iterator[Step]:
+    """Another worker overlaps for a while, in two campaigns of three."""
+    now = dice.uniform(seconds * 0.2, seconds * 0.6)
+    length = dice.uniform(3, 10)
+    if dice.random() < 0.67 and now + length < seconds:
+        yield Step(now, dice.choice((Do.START_SECOND, Do.START_STRANGER)))
+        yield Step(now + length, dice.choice((Do.KILL_SECOND, Do.STOP_SECOND)))

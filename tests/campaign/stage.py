@@ -1,0 +1,137 @@
+"""The processes of a campaign: a database, simulated recorders, and workers, each to be hit on its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import etl
+from campaign import schedule
+from campaign.schedule import Schedule
+from etl.simulator.config import SimulatorConfig
+from etl.store import embedded, migrate
+
+SOURCES = Path(etl.__file__).parent.parent
+TESTS = Path(__file__).parent.parent
+STOP_TIMEOUT = 60.0
+"""Seconds a worker may take to stop: it drains its journal for up to 20 s."""
+
+RUN = "from etl.cli.main import run; run()"
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[embedded.Cluster]:
+    """A PostgreSQL with an empty, migrated database. What is committed survives a crash of it, not a power cut."""
+    cluster = embedded.Cluster(embedded.programs(), folder / "postgres", ("fsync=off", "max_connections=50"))
+    cluster.start()
+    try:
+        migrate.upgrade(cluster.url())
+        yield cluster
+    finally:
+        cluster.stop("immediate")
+        shutil.rmtree(cluster.socket, ignore_errors=True)
+
+
+def wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until something holds that another process brings about; raises TimeoutError that says `what`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.02)
+
+
+@contextmanager
+def recorders(plan: Schedule, folder: Path) -> Iterator[Mapping[str, int]]:
+    """The simulated recorders of a schedule; their ports by name."""
+    words = (sys.executable, "-m", "campaign.recorders", str(plan.seed), str(plan.seconds), str(folder))
+    with (folder / "recorders.log").open("wb") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, env=_environment())
+    ports = folder / "ports.json"
+    try:
+        wait_for(lambda: ports.exists() or process.poll() is not None, 20, "simulated recorders")
+        yield json.loads(ports.read_text())
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def configuration(url: str, data_dir: Path, simulated: Iterator[SimulatorConfig], ports: Mapping[str, int]) -> str:
+    """A cdr.toml with short times."""
+    head = (
+        f'[database]\nurl = "{url}"\n\n[worker]\ndata_dir = "{data_dir}"\nmargin = "{schedule.MARGIN:g}s"\n'
+        f'refetch_after = "{schedule.REFETCH_AFTER:g}s"\ndetail_give_up = "{schedule.GIVE_UP:g}s"\n\n'
+        f'[http]\nlisten = ""\n\n[recorder_defaults]\nrequest_timeout = "{schedule.REQUEST_TIMEOUT:g}s"\n'
+        f'probe_every = "{schedule.PROBE_EVERY:g}s"\n'
+    )
+    entries = (
+        f'\n[[recorder]]\nname = "{each.name}"\nhost = "{each.host}"\nport = {ports[each.name]}\n'
+        f'location = "{each.recorder_location}"\ntimezone = "{each.timezone}"\n'
+        for each in simulated
+    )
+    return head + "".join(entries)
+
+
+@dataclass
+class WorkerProcess:
+    """A worker that can be started, hit and started again; `config` is its configuration, `log` grows."""
+
+    config: Path
+    data_dir: Path
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        assert not self.running
+        words = (sys.executable, "-c", RUN, "worker", "--config", str(self.config))
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=_environment())
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal. A worker that has ended by itself is a failure of the campaign."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the worker ended by itself with exit code {self.process.returncode}: see {self.log}")
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait(STOP_TIMEOUT)
+
+    def stop(self) -> None:
+        """Ask it to stop and wait for it; raises RuntimeError if it does not end with 0."""
+        self.send(signal.SIGTERM)
+        assert self.process is not None
+        if code := self.process.wait(STOP_TIMEOUT):
+            raise RuntimeError(f"the worker stopped with exit code {code}: see {self.log}")
+
+    def end(self) -> None:
+        """Make sure that it is gone, whatever happened."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(STOP_TIMEOUT)
+
+    def wipe(self) -> None:
+        """Delete its data_dir."""
+        assert not self.running
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without settings of a `cdr` that may be installed here."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CDR_")}
+    return kept | {"PYTHONPATH": os.pathsep.join((str(SOURCES), str(TESTS)))}
