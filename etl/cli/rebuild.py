@@ -25,8 +25,9 @@ def rebuild(
 ) -> None:
     """Derive calls again from the evidence.
 
-    Reads the kept elements again under today's zones and dialects, and derives the rows from them. Changes what a wrong setting had spoiled, and nothing else; can run beside a worker. Exit code 5 if elements
-    could not be read (they stay as they are).
+    Reads the kept elements again under today's zones and dialects, and derives the rows from them. Changes what a
+    wrong setting had spoiled, and nothing else; can run beside a worker. Exit code 5 if elements could not be read
+    (they stay as they are).
 
     Example: cdr rebuild --recorder ny-1 --from 2026-03-01 --dry-run
     """

@@ -44,7 +44,7 @@ def status(
             found = _look(settings, archive)
             if watch and not as_json:
                 data.clear()
-            print_json(_plain(found)) if as_json else _show(found)
+            print_json(_plain(found)) if as_json else show(found)
             if not watch:
                 finish(5 if _amiss(found) else 0)
                 return
@@ -64,7 +64,8 @@ def _amiss(found: Status) -> bool:
     )
 
 
-def _show(found: Status) -> None:
+def show(found: Status) -> None:
+    """Print it for people, in tables that fit 80 columns."""
     rows = [
         (
             recorder.name,

@@ -77,14 +77,15 @@ class Endpoints:
         self._thread.join(timeout=TIMEOUT)
 
     def _run(self) -> None:
-        log = structlog.get_logger()
+        log, complaint = structlog.get_logger(), ""
         while not self._stopped.is_set():
             try:
                 self._server = make_server(*self._address, self._answer, _Server, _Handler)
             except (OSError, OverflowError) as error:
-                log.warning(
-                    "http endpoint not available yet", listen=f"{self._address[0]}:{self._address[1]}", error=str(error)
-                )
+                if str(error) != complaint:  # once, not at every try
+                    listen = f"{self._address[0]}:{self._address[1]}"
+                    log.warning("http endpoint not available yet; trying on", listen=listen, error=str(error))
+                complaint = str(error)
                 self._stopped.wait(RETRY_EVERY)
                 continue
             with self._server as server:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +31,8 @@ from etl.worker.metrics import Metrics
 
 LIST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between two tries to get a whole list within one session."""
+COMPLAINTS = 8
+"""Kinds of trouble that are not told again while they go on."""
 FAILURE_PAUSE = 10.0
 """Seconds before a supervisor starts again after a failure that is our own."""
 
@@ -76,6 +79,7 @@ class RecorderTask:
             give_up=settings.detail_give_up.total_seconds(),
             refetch_after=settings.refetch_after.total_seconds(),
         )
+        self._complaints: deque[dict[str, str]] = deque(maxlen=COMPLAINTS)
         self._session: Session | None = None
         self._subscribed = asyncio.Event()
         self._list_wanted = asyncio.Event()
@@ -136,6 +140,7 @@ class RecorderTask:
 
     def confirmed(self, session: UUID) -> None:
         self._set_state("subscribed")
+        self._complaints.clear()
         self._metrics.connected.labels(self.recorder.name).set(1)
         self._log.info("subscribed", session=str(session))
         self._listed = False
@@ -188,7 +193,7 @@ class RecorderTask:
             self._report(ending)
         except RecorderUnavailable as error:
             self._set_state("unreachable", str(error))
-            self._log.warning("unreachable", error=str(error))
+            self._complain("unreachable", error=str(error))
         finally:
             self._session = None
             self._subscribed.clear()
@@ -197,8 +202,18 @@ class RecorderTask:
 
     def _report(self, ending: Ending) -> None:
         self._set_state("disconnected", "" if ending.reason == "stop" else ending.told)
-        log = self._log.info if ending.reason == "stop" else self._log.warning
-        log("session ended", reason=ending.reason, told=ending.told)
+        if ending.reason == "stop":
+            self._log.info("session ended", reason=ending.reason, told=ending.told)
+        else:
+            self._complain("session ended", reason=ending.reason, told=ending.told)
+
+    def _complain(self, event: str, **told: str) -> None:
+        """Say once what stands in the way of a subscription: it is tried again and again."""
+        if told in self._complaints:
+            self._log.debug(event, **told)
+        else:
+            self._complaints.append(told)
+            self._log.warning(event, **told)
 
     def _end_session(self, reason: str, told: str) -> None:
         if self._session is not None:
