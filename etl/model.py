@@ -110,6 +110,8 @@ class What(Enum):
     """Reading stood still from `note["from"]` until `observed_at`."""
     STEPPED = "stepped"
     """The clock was set: `note["from"]` is the time before, `note["to"]` the time after the step."""
+    ABSENT = "absent"
+    """A run found that the recorder neither lists nor knows the call `note["call_id"]`; `body` is its answer."""
     CLOSED = "closed"
     """The session ended; `note["reason"]` says why."""
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from etl.calls import coverage
 from etl.calls.facts import Reading, absent_fact, read_fact
-from etl.config import Settings
+from etl.config import RecorderDefaults, Settings
 from etl.errors import CdrError
 from etl.model import Asked, Draft, Fact, Kind, Quarantined, Record, What
 from etl.protocol.answers import (
@@ -33,17 +33,33 @@ from etl.protocol.records import BadRecord, read_call, read_record
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """How the documents of one recorder are read: its dialect, zone and place."""
+    """How the documents of one recorder are read: its dialect, zone and place; and the extensions subscribed to
+    (none: all calls)."""
 
     dialect: Dialect
     reading: Reading
+    extensions: frozenset[str] = frozenset()
+
+    def wants(self, record: Record) -> bool:
+        """Whether the subscription would show this call: a number matches as calling or called party."""
+        return not self.extensions or any(
+            party in self.extensions
+            for name in ("source_caller_id", "destination_caller_id")
+            if (number := record.fields.get(name))
+            for party in (number, _user(number))
+        )
 
 
 @dataclass(slots=True)
 class Interpreted:
-    """What a line of the journal came to. `heard` is what the session's coverage learns from it."""
+    """What a line of the journal came to. `heard` is what the session's coverage learns from it.
+
+    `strangers` are listed calls that match none of the extensions we subscribe to: facts only of calls that are
+    known anyway.
+    """
 
     facts: list[Fact] = field(default_factory=list)
+    strangers: list[Fact] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     heard: coverage.Heard | None = None
 
@@ -57,10 +73,7 @@ class Interpreter:
 
     def __init__(self, settings: Settings) -> None:
         locations = settings.locations()
-        self._sources = {
-            recorder.name: _source(recorder.dialect, recorder.timezone, recorder.name, locations)
-            for recorder in settings.recorder
-        }
+        self._sources = {recorder.name: _source(recorder, recorder.name, locations) for recorder in settings.recorder}
         self._defaults = settings.recorder_defaults
         self._http, self._files = settings.history.http, settings.history.files
         self._locations = locations
@@ -69,15 +82,16 @@ class Interpreter:
     def source(self, recorder: str) -> Source:
         """How to read what this recorder sent."""
         if recorder not in self._sources:
-            self._sources[recorder] = _source(
-                self._defaults.dialect, self._defaults.timezone, recorder, self._locations
-            )
+            self._sources[recorder] = _source(self._defaults, recorder, self._locations)
         return self._sources[recorder]
 
     def interpret(self, draft: Draft) -> Interpreted:
         """What this line says. Total: whatever is not understood comes out as quarantined."""
         if draft.what is What.REJECTED:
             return Interpreted(quarantined=[_quarantined(draft, str(draft.note.get("reason", "rejected")), draft.body)])
+        if draft.what is What.ABSENT:
+            call_id = str(draft.note["call_id"])
+            return Interpreted(facts=[absent_fact(call_id, draft.observed_at, draft.recorder, draft.body)])
         if draft.what is not What.DOCUMENT:
             return Interpreted()
         source = self.source(draft.recorder)
@@ -119,9 +133,16 @@ class Interpreter:
         return Source(Dialect(), Reading(zone, None, self._locations))
 
 
-def _source(dialect: Mapping[str, object], zone: ZoneInfo, recorder: str, locations: Mapping[str, str]) -> Source:
-    known = Dialect.from_overrides(dialect)
-    return Source(known, Reading(zone, recorder, locations, frozenset(known.finished_states)))
+def _source(settings: RecorderDefaults, recorder: str, locations: Mapping[str, str]) -> Source:
+    dialect = Dialect.from_overrides(settings.dialect)
+    finished = frozenset(word.casefold() for word in dialect.finished_states)
+    reading = Reading(settings.timezone, recorder, locations, finished)
+    return Source(dialect, reading, frozenset(settings.extensions))
+
+
+def _user(number: str) -> str:
+    """The user part of an address such as `sip:1000@example.com`; a plain number as it is."""
+    return number.partition("@")[0].rpartition(":")[2]
 
 
 def _tell(told: Interpreted, message: Message, draft: Draft, source: Source) -> None:
@@ -175,7 +196,10 @@ def _add(
     draft: Draft,
     source: Source,
 ) -> None:
-    told.facts += [read_fact(record, kind, draft.observed_at, source.reading) for record in records]
+    for record in records:
+        fact = read_fact(record, kind, draft.observed_at, source.reading)
+        wanted = kind is not Kind.LIST or source.wants(record)
+        (told.facts if wanted else told.strangers).append(fact)
     marked = replace(draft, note={**draft.note, "kind": kind.value})
     told.quarantined += [_quarantined(marked, record.reason, record.element) for record in bad]
 

@@ -7,7 +7,7 @@ data it speaks of; whatever fails, the loader connects again and goes on from th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
@@ -17,9 +17,9 @@ import structlog
 
 from etl.calls import coverage
 from etl.calls.coverage import SessionState
-from etl.errors import DatabaseError
+from etl.errors import CdrError, DatabaseError, JournalFull
 from etl.ingest.interpret import Interpreted, Interpreter
-from etl.model import Draft, Entry, Fact, Kind, Quarantined, What
+from etl.model import Asked, Draft, Entry, Fact, Json, Kind, Quarantined, What
 from etl.store.database import Connection, require_schema
 from etl.store.errors import CheckpointMoved
 from etl.store.sessions import hold_owner_lock, load_sessions, sessions_after
@@ -73,13 +73,16 @@ class Loader:
         margin: timedelta,
         now: Callable[[], datetime],
         on_loaded: Callable[[Loaded], None] = lambda loaded: None,
+        locked_runs: Collection[Json] = (),
     ) -> None:
+        """`locked_runs`: the reconciliation runs of this process that hold their recorder's lock, as of any moment."""
         self._source = source
         self._connect = connect
         self._interpreter = interpreter
         self._margin = margin
         self._now = now
         self._on_loaded = on_loaded
+        self._locked_runs = locked_runs
         self._ends: dict[str, datetime] = {}
         self._remembered: dict[int, Sessions] = {}
         self._stop = threading.Event()
@@ -105,14 +108,14 @@ class Loader:
                 return
             except CheckpointMoved:
                 raise
-            except DatabaseError as error:
+            except (DatabaseError, JournalFull) as error:
                 failures = 0 if self.connected.is_set() else failures + 1
                 self._report(error)
             finally:
                 self.connected.clear()
             self._stop.wait(PAUSES[min(failures, len(PAUSES) - 1)])
 
-    def _report(self, error: DatabaseError) -> None:
+    def _report(self, error: CdrError) -> None:
         """Say once what is in the way, not at every try."""
         if str(error) != self.database_error:
             self._log.error("the database does not take our data; the journal keeps it", error=str(error))
@@ -121,7 +124,8 @@ class Loader:
     def _run_connected(self, until: int | None) -> None:
         with self._connect() as connection:
             require_schema(connection)
-            load = _Load(connection, self._source, self._interpreter, self._margin, self._now, self._remembered)
+            load = _Load(connection, self._source, self._interpreter, self._margin, self._now)
+            load.begin(self._remembered, self._locked_runs)
             hold_owner_lock(connection, self._source.id)
             self.sequence = load.sequence
             self.database_error = ""
@@ -144,6 +148,7 @@ class Loader:
         """Wait until there is something to load, and a moment longer for what else is coming."""
         if not self._source.wait(load.sequence, POLL):
             load.ping()
+            self._stop.wait(GATHER)  # a finished journal does not wait
             return False
         self._stop.wait(GATHER)
         return True
@@ -171,7 +176,6 @@ class _Load:
         interpreter: Interpreter,
         margin: timedelta,
         now: Callable[[], datetime],
-        remembered: dict[int, Sessions],
     ) -> None:
         self._connection = connection
         self._journal = source.id
@@ -179,11 +183,18 @@ class _Load:
         self._margin = margin
         self._writer = Writer(connection, margin=margin, now=now)
         self.sequence = self._writer.checkpoint(source.id)
+
+    def begin(self, remembered: dict[int, Sessions], locked_runs: Collection[Json]) -> None:
+        """Go on with the sessions as we remember them, or as they are stored.
+
+        While we were away another worker may have taken us for gone and closed our sessions. They live on in our
+        memory, and with the next message the truth is stored again.
+        """
         self._remembered = remembered
-        # While we were away another worker may have taken us for gone and closed our sessions. They live on in
-        # our memory, and with the next message the truth is stored again.
+        self._locked_runs = locked_runs
         if self.sequence not in remembered:
-            remembered[self.sequence] = {state.id: state for state in load_sessions(connection, source.id)}
+            stored = load_sessions(self._connection, self._journal)
+            remembered[self.sequence] = {state.id: state for state in stored}
 
     def ping(self) -> None:
         """Notice a lost connection also while there is nothing to write."""
@@ -191,24 +202,45 @@ class _Load:
 
     def write(self, entries: Sequence[Entry]) -> tuple[Batch, Written]:
         """Store what these lines say, and move the checkpoint behind them."""
+        batch = self._read(entries)
+        # Remembered before the commit too: its answer may be lost, and then either may turn out to be true.
+        sessions = self._sessions | {state.id: state for state in batch.sessions}
+        sequence = entries[-1].sequence
+        self._remembered[sequence] = {key: state for key, state in sessions.items() if state.live}
+        written = self._writer.write(batch)
+        self.sequence = sequence
+        for other in [each for each in self._remembered if each != sequence]:
+            del self._remembered[other]
+        return batch, written
+
+    def _read(self, entries: Sequence[Entry]) -> Batch:
+        """What these lines say."""
         facts: list[Fact] = []
+        sightings: list[Fact] = []
+        strangers: list[Fact] = []
         quarantined: list[Quarantined] = []
         changed: dict[UUID, SessionState] = {}
         for entry in entries:
             told = self._interpreter.interpret(entry.draft)
-            facts += told.facts
+            (sightings if self._is_sighting(entry.draft) else facts).extend(told.facts)
+            strangers += told.strangers
             quarantined += told.quarantined
             self._fold(entry.draft, told, changed)
         last = entries[-1]
-        batch = Batch(facts, quarantined, tuple(changed.values()), self._journal, last.sequence, last.draft.observed_at)
-        # Remembered before the commit too: its answer may be lost, and then either may turn out to be true.
-        sessions = {key: state for key, state in (self._sessions | changed).items() if state.live}
-        self._remembered[last.sequence] = sessions
-        written = self._writer.write(batch)
-        self.sequence = last.sequence
-        for sequence in [each for each in self._remembered if each != self.sequence]:
-            del self._remembered[sequence]
-        return batch, written
+        return Batch(
+            facts=facts,
+            quarantined=quarantined,
+            sessions=tuple(changed.values()),
+            journal=self._journal,
+            checkpoint=last.sequence,
+            observed_at=last.draft.observed_at,
+            sightings=sightings,
+            strangers=strangers,
+        )
+
+    def _is_sighting(self, draft: Draft) -> bool:
+        """Whether this is the list of a run of this process that holds its recorder's lock right now."""
+        return draft.note.get("asked") == Asked.LIST and draft.note.get("run") in self._locked_runs
 
     @property
     def _sessions(self) -> Sessions:

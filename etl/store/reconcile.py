@@ -72,7 +72,8 @@ def _stored(row: tuple[str, str, datetime, datetime | None]) -> Stored:
 
 
 _SIGHTED = f"""
-SELECT s.number FROM unnest(%s::text[], %s::timestamptz[], %s::bytea[]) WITH ORDINALITY s (call_id, id_time, digest, number)
+SELECT s.number
+FROM unnest(%s::text[], %s::timestamptz[], %s::bytea[]) WITH ORDINALITY s (call_id, id_time, digest, number)
 CROSS JOIN LATERAL (
     SELECT FROM cdr.fact f JOIN cdr.call c ON c.call_id = f.call_id AND c.id_time = f.id_time
     WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = '{Kind.LIST}' AND f.digest = s.digest
@@ -91,6 +92,21 @@ def news(cursor: Cursor, sightings: Sequence[Fact]) -> list[Fact]:
     ids, times, digests = zip(*((fact.call_id, fact.id_time, fact.digest) for fact in sightings), strict=True)
     known = {row[0] for row in cursor.execute(_SIGHTED, [list(ids), list(times), list(digests)])}
     return [fact for number, fact in enumerate(sightings, 1) if number not in known]
+
+
+_KNOWN = """
+SELECT k.number FROM unnest(%s::text[], %s::timestamptz[]) WITH ORDINALITY k (call_id, id_time, number)
+CROSS JOIN LATERAL (SELECT FROM cdr.call WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0) known
+"""
+
+
+def of_known_calls(cursor: Cursor, strangers: Sequence[Fact], at_hand: Collection[tuple[str, datetime]]) -> list[Fact]:
+    """Those facts whose calls are stored, or are `at_hand` to be stored beside them."""
+    rows = cursor.execute(_KNOWN, [[fact.call_id for fact in strangers], [fact.id_time for fact in strangers]])
+    known = {row[0] for row in rows}
+    return [
+        fact for number, fact in enumerate(strangers, 1) if number in known or (fact.call_id, fact.id_time) in at_hand
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import psycopg
 from etl.calls.coverage import SessionState
 from etl.errors import DatabaseError
 from etl.model import Fact, Quarantined, State
-from etl.store import checkpoints, quarantine, sessions, staging
+from etl.store import checkpoints, quarantine, reconcile, sessions, staging
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import conflicts, refuses_row, translate
 from etl.store.partitions import Partitions
@@ -27,6 +27,9 @@ class Batch:
 
     `checkpoint` is the sequence up to which `journal` is stored with it, `observed_at` the receipt of that entry;
     all three are None for what comes from no journal.
+
+    `sightings` come from the list of a run that holds its recorder's lock: those of calls that are ongoing and were
+    listed alike before are no facts. `strangers` are facts only if their calls are known.
     """
 
     facts: Sequence[Fact] = ()
@@ -35,6 +38,8 @@ class Batch:
     journal: UUID | None = None
     checkpoint: int | None = None
     observed_at: datetime | None = None
+    sightings: Sequence[Fact] = ()
+    strangers: Sequence[Fact] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,8 @@ class Writer:
         if batch.journal is not None and batch.journal not in self._checkpoints:
             self.checkpoint(batch.journal)
         with translate(name_of(self._connection)):
-            self._partitions.ensure((fact.id_time for fact in batch.facts), self._now().date())
+            listed = (*batch.facts, *batch.sightings, *batch.strangers)
+            self._partitions.ensure((fact.id_time for fact in listed), self._now().date())
             written = self._retried(batch)
         if batch.journal is not None and batch.checkpoint is not None:
             self._checkpoints[batch.journal] = batch.checkpoint
@@ -128,7 +134,8 @@ class Writer:
 
     def _attempt(self, batch: Batch, merge: Callable[[Cursor, Sequence[Fact]], _Merged]) -> Written:
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            merged = merge(cursor, batch.facts) if batch.facts else _Merged()
+            facts = self._admitted(cursor, batch)
+            merged = merge(cursor, facts) if facts else _Merged()
             found = [*batch.quarantined, *merged.refused]
             added = quarantine.add(cursor, found) if found else {}
             ended = sessions.store(cursor, batch.sessions, self._margin) if batch.sessions else {}
@@ -136,6 +143,16 @@ class Writer:
                 known = self._checkpoints[batch.journal]
                 checkpoints.move(cursor, batch.journal, known, batch.checkpoint, batch.observed_at)
         return replace(merged.written(added), gap_seconds=ended)
+
+    def _admitted(self, cursor: Cursor, batch: Batch) -> list[Fact]:
+        """All that counts as a fact, in the order of the key."""
+        facts = [*batch.facts]
+        if batch.sightings:
+            facts += reconcile.news(cursor, batch.sightings)
+        if batch.strangers:
+            at_hand = {(fact.call_id, fact.id_time) for fact in facts}
+            facts += reconcile.of_known_calls(cursor, batch.strangers, at_hand)
+        return sorted(facts, key=lambda fact: (fact.call_id, fact.id_time))
 
 
 @dataclass(slots=True)
