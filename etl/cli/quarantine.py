@@ -83,11 +83,12 @@ def retry_(
 
     Example: cdr quarantine retry 17 18
     """
+    _check(numbers, every)
     settings = config.load(config_file)
     with opened(settings) as archive, archive.connect() as connection:
         interpreter = Interpreter(settings)
         now = datetime.now(UTC)
-        done = [retry(connection, interpreter, number, now) for number in _chosen(connection, numbers, every)]
+        done = [retry(connection, interpreter, number, now) for number in _chosen(connection, numbers)]
     if as_json:
         print_json(done)
     else:
@@ -105,8 +106,9 @@ def discard(
 
     Example: cdr quarantine discard 17
     """
+    _check(numbers, every)
     with opened(config.load(config_file)) as archive, archive.connect() as connection:
-        chosen = _chosen(connection, numbers, every)
+        chosen = _chosen(connection, numbers)
         with connection.transaction():
             for number in chosen:
                 quarantine.resolve(connection, number, "discarded", datetime.now(UTC))
@@ -116,9 +118,12 @@ def discard(
         note(f"{len(chosen)} discarded")
 
 
-def _chosen(connection: Connection, numbers: list[int] | None, every: bool) -> list[int]:
+def _check(numbers: list[int] | None, every: bool) -> None:
     if every == bool(numbers):
         raise UsageError("give ids, or --all")
+
+
+def _chosen(connection: Connection, numbers: list[int] | None) -> list[int]:
     if numbers:
         return numbers
     return [item.id for item in quarantine.items(connection, limit=1_000_000)][::-1]

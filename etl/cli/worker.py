@@ -33,13 +33,14 @@ def worker(
 
     Example: cdr worker --config cdr.toml --for 65m
     """
+    seconds = _seconds(for_)
     set_up_logging(verbose=verbose, as_json=log_json)
     settings = config.load(config_file)
     if not settings.recorder:
         raise UsageError("no recorder is configured: add a [[recorder]] with name, host and port")
     with opened(settings) as archive:
         _prepare(archive)
-        asyncio.run(_run(settings, archive, _seconds(for_)))
+        asyncio.run(_run(settings, archive, seconds))
 
 
 def _prepare(archive: Archive) -> None:

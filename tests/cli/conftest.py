@@ -1,0 +1,243 @@
+"""The real command, its configuration, and what it talks to."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg import sql
+
+import etl
+from etl.cli.main import run
+from etl.store import embedded
+
+PASSWORD = "g3heim/wort"
+"""Has a character that a URL must quote."""
+PATIENCE = 30.0
+"""Seconds after which a test that waits for a process has failed."""
+
+_SCRIPT = Path(sys.executable).with_name("cdr")
+COMMAND = [str(_SCRIPT)] if _SCRIPT.exists() else [sys.executable, "-m", "etl.cli"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+
+class Running:
+    """A command that runs, and what it has said so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], out: Path, err: Path) -> None:
+        self.process = process
+        self._out, self._err = out, err
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text(errors="replace")
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text(errors="replace")
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Wait until it has said this on stderr."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := re.search(pattern, self.err)) is None:
+            assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.err}"
+            assert time.monotonic() < deadline, f"never said {pattern!r}: {self.err}"
+            time.sleep(0.02)
+        return found
+
+    def send(self, sign: signal.Signals) -> None:
+        self.process.send_signal(sign)
+
+    def end(self, sign: signal.Signals | None = None) -> Result:
+        """Wait for its end, after a signal if one is given."""
+        if sign is not None:
+            self.send(sign)
+        return Result(self.process.wait(PATIENCE), self.out, self.err)
+
+
+class Cdr:
+    """Runs `cdr` as a user would: the installed command, or the module where it is not installed."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._running: list[Running] = []
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "PYTHONPATH": str(Path(etl.__file__).parent.parent),
+        }
+
+    def __call__(self, *words: str, **env: str) -> Result:
+        done = subprocess.run(
+            [*COMMAND, *words],
+            env=self.env | env,
+            cwd=self._home,
+            capture_output=True,
+            timeout=PATIENCE * 2,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def start(self, *words: str, **env: str) -> Running:
+        number = len(self._running)
+        out, err = self._home / f"{number}.out", self._home / f"{number}.err"
+        with out.open("wb") as to, err.open("wb") as errors:
+            process = subprocess.Popen([*COMMAND, *words], env=self.env | env, cwd=self._home, stdout=to, stderr=errors)
+        self._running.append(Running(process, out, err))
+        return self._running[-1]
+
+    def kill(self) -> None:
+        for each in self._running:
+            if each.process.poll() is None:
+                each.process.kill()
+            each.process.wait()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """The console script's function in this process: a tenth of the time, where nothing but words is at stake."""
+    for name in [name for name in os.environ if name.startswith("CDR_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str, **env: str) -> Result:
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", ["cdr", *words])
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        try:
+            run()
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return Result(int(code or 0), *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def cdr(tmp_path: Path) -> Iterator[Cdr]:
+    """The command, run in a folder of its own; what still runs at the end of the test is killed."""
+    command = Cdr(tmp_path)
+    yield command
+    command.kill()
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Finds a TCP port on which nobody listens."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return find
+
+
+@pytest.fixture
+def secret() -> str:
+    """The password of the guarded server, as a URL quotes it."""
+    return quote(PASSWORD, safe="")
+
+
+Configure = Callable[..., Path]
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Configure:
+    """Writes a configuration; recorders as name=port, and further lines as they come."""
+
+    def write(url: str, *lines: str, name: str = "cdr.toml", **recorders: int) -> Path:
+        entries = [
+            f'[[recorder]]\nname = "{recorder}"\nhost = "127.0.0.1"\nport = {port}\n'
+            for recorder, port in recorders.items()
+        ]
+        listen = [] if any("[http]" in line for line in lines) else ['[http]\nlisten = ""']
+        path = tmp_path / name
+        path.write_text("\n".join([f'[database]\nurl = "{url}"', *listen, *lines, *entries]))
+        return path
+
+    return write
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated recorder in a process of its own."""
+
+    port: int
+    running: Running
+
+
+@pytest.fixture
+def simulated(cdr: Cdr) -> Callable[..., Simulated]:
+    """Starts `cdr simulate` on a free port."""
+
+    def start(*words: str, rate: str = "5") -> Simulated:
+        running = cdr.start("simulate", "--port", "0", "--rate", rate, "--duration", "0.5", *words)
+        return Simulated(int(running.until(r"listens on 127\.0\.0\.1:(\d+)")[1]), running)
+
+    return start
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A server on TCP that wants a password; `admin` gets in without."""
+
+    port: int
+    admin: str
+
+    def url(self, password: str, name: str = "postgres", user: str = "cdr") -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{name}"
+
+
+@pytest.fixture(scope="session")
+def guarded(free_port: Callable[[], int]) -> Iterator[Guarded]:
+    """A real PostgreSQL with a user `cdr` whose password is `PASSWORD`."""
+    home = Path(tempfile.mkdtemp(prefix="cdr-test-"))
+    home.chmod(0o755)
+    port = free_port()
+    settings = ("fsync=off", "listen_addresses=127.0.0.1", f"port={port}")
+    cluster = embedded.Cluster(embedded.programs(), home / "data", settings)
+    try:
+        cluster.start()
+        admin = f"{cluster.url()}&port={port}"
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE ROLE cdr LOGIN SUPERUSER PASSWORD {}").format(PASSWORD))
+        (cluster.data / "pg_hba.conf").write_text("local all all trust\nhost all all all scram-sha-256\n")
+        cluster.stop()
+        cluster.start()
+        yield Guarded(port, admin)
+    finally:
+        cluster.stop("immediate")
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(cluster.socket, ignore_errors=True)
