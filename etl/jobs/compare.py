@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
-from etl.fields import BY_WIRE_NAME, FIELDS, FieldType
+from etl.fields import BY_WIRE_NAME, FieldType
 from etl.model import State
 from etl.simulator.truth import TrueCall, Truth
 from etl.store import schema
@@ -100,7 +100,10 @@ def _contradictions(truth: Truth, rows: Mapping[str, Mapping[str, object]]) -> s
 
 
 def contradictions(call: TrueCall, row: Mapping[str, object]) -> set[str]:
-    """Columns of a row of `cdr.call` that are not as the call's final record has them, missing ones too."""
+    """Columns of a row of `cdr.call` that are not as the call's final record has them, missing ones too.
+
+    What only an earlier record or a notification had may stand in the row as well: that is the merge's law.
+    """
     true: dict[str, object] = {"start_time": call.start, "end_time": call.end}
     attributes: dict[str, object] = {}
     for wire, value in call.fields.items():
@@ -109,7 +112,7 @@ def contradictions(call: TrueCall, row: Mapping[str, object]) -> set[str]:
             true[field.name] = _typed(field.type, value)
         else:
             attributes[wire] = value
-    differing = {field.name for field in FIELDS if row[field.name] != true.get(field.name)}
+    differing = {name for name, value in true.items() if row[name] != value}
     return differing | ({"attributes"} if row["attributes"] != attributes else set())
 
 

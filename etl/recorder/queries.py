@@ -222,4 +222,5 @@ class Queries:
         for question in lane.open_questions.values():
             if not question.answer.done():
                 question.answer.set_exception(closed)
+                question.answer.exception()  # counts as looked at: whoever asked may have been cancelled meanwhile
         lane.open_questions.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -75,24 +76,28 @@ class Adopter:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            try:
-                self._look()
-            except DatabaseError as error:
-                self._log.debug("looking for orphans waits for the database", error=str(error))
-            except CdrError as error:
-                self._log.error("cannot adopt what a dead process left", error=str(error))
-            except Exception:  # noqa: BLE001 - the supervisor: adoption must not end, and must not end the worker
-                self._log.exception("adoption failed unexpectedly; this is a bug, please report it")
+            self._guarded(self._look)
             self._stopped.wait(LOOK_EVERY)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Whatever fails is said, and tried again at the next look; it keeps nobody from the rest."""
+        try:
+            work()
+        except DatabaseError as error:
+            self._log.debug("looking for orphans waits for the database", error=str(error))
+        except CdrError as error:
+            self._log.error("cannot adopt what a dead process left", error=str(error))
+        except Exception:  # noqa: BLE001 - the supervisor: adoption must not end, and must not end the worker
+            self._log.exception("adoption failed unexpectedly; this is a bug, please report it")
 
     def _look(self) -> None:
         orphans, refused = adopt(self._root)
         for error in refused:
             self._log.error("a journal cannot be opened", error=str(error))
         for orphan in orphans:
-            with orphan:
-                self._adopt(orphan)
-        self._close_ownerless()
+            with orphan:  # each of them is locked by now: none may be forgotten because another one fails
+                self._guarded(partial(self._adopt, orphan))
+        self._guarded(self._close_ownerless)
 
     def _adopt(self, orphan: HeldJournal) -> None:
         self._log.info("adopting the journal of a dead process", journal=str(orphan.id))

@@ -324,10 +324,20 @@ def _wrong(call: TrueCall, row: Mapping[str, object]) -> Iterator[str]:
         unknown = partly and (row.get(name) is None or name in ("native_id", "attributes"))
         if name not in _PROVISIONAL and not unknown:
             yield name
+    yield from (name for name in _columns(row) if name not in _true_columns(call))
     # Flags of quality say that a value did not fit; these recorders write nothing that does not.
     quality = row["quality"]
     if isinstance(quality, list):
         yield from (f"flag {flag}" for flag in quality if flag not in ("end_ambiguous", "nonexistent_time"))
+
+
+def _columns(row: Mapping[str, object]) -> list[str]:
+    """The typed columns that have a value."""
+    return [known.name for known in FIELDS if row[known.name] is not None]
+
+
+def _true_columns(call: TrueCall) -> set[str]:
+    return {"start_time", "end_time", *_PROVISIONAL, *call.fields}
 
 
 def derived(evidence: Evidence) -> Verdict:
