@@ -17,7 +17,7 @@ from typing import TypeAlias
 import structlog
 
 from etl.config import Settings
-from etl.errors import DatabaseError, JournalError
+from etl.errors import CdrError, DatabaseError, JournalError
 from etl.ingest.interpret import Interpreter
 from etl.ingest.loader import Loaded, Loader
 from etl.journal.journal import Journal
@@ -114,7 +114,7 @@ class Worker:
             on_loaded=self._on_loaded,
             on_owed=self._on_owed,
         )
-        self._failure: JournalError | DatabaseError | None = None
+        self._failure: CdrError | None = None
         self._counted_at = float("-inf")
         self._introduced = False
 
@@ -149,7 +149,7 @@ class Worker:
 
     async def _watch(self) -> None:
         while not self._stopping.is_set() and self._failure is None:
-            self._failure = self.journal.broken
+            self._failure = self._failure or self.journal.broken
             self._mind_backlog()
             self._measure()
             if self.loader.connected.is_set() and time.monotonic() - self._counted_at >= COUNT_EVERY:
@@ -224,6 +224,9 @@ class Worker:
         except (JournalError, DatabaseError) as error:
             self._log.error("loading failed for good; the worker ends and must be started again", error=str(error))
             self._failure = error
+        except Exception as error:  # noqa: BLE001 - the supervisor: without it nobody would see that nothing is loaded
+            self._log.exception("loading failed unexpectedly; this is a bug, please report it")
+            self._failure = CdrError(f"loading failed unexpectedly ({error!r}); the journal keeps what was received")
 
     # Closing
 
