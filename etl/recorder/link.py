@@ -11,7 +11,13 @@ from etl.config import Recorder, Tls
 from etl.errors import RecorderUnavailable, UsageError
 from etl.protocol.framing import Document, Framer, Rejected
 
-CHUNK = 1 << 16
+PIECE = 1 << 13
+"""Bytes that are framed in one turn of the event loop. Framing costs more than receiving: a recorder that floods
+us with small documents must not keep the others waiting."""
+BUFFER = 1 << 16
+"""Bytes that wait in memory until the sender is held back (the event loop allows for twice that)."""
+_OTHER_NAME = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 class Link:
@@ -30,10 +36,12 @@ class Link:
         where = f"{recorder.host}:{recorder.port}"
         try:
             async with asyncio.timeout(recorder.connect_timeout.total_seconds()):
-                reader, writer = await asyncio.open_connection(recorder.host, recorder.port, ssl=context, limit=CHUNK)
+                reader, writer = await asyncio.open_connection(recorder.host, recorder.port, ssl=context, limit=BUFFER)
         except TimeoutError:
-            within = recorder.connect_timeout.total_seconds()
-            raise RecorderUnavailable(recorder.name, f"no connection to {where} within {within:g} s") from None
+            within = f"{recorder.connect_timeout.total_seconds():g} s"
+            told = f"TLS connection to {where} within {within}; does it speak TLS on this port?"
+            plain = f"connection to {where} within {within}; is there a firewall between?"
+            raise RecorderUnavailable(recorder.name, f"no {told if context else plain}") from None
         except (OSError, ssl.SSLError) as error:
             raise RecorderUnavailable(recorder.name, f"cannot connect to {where}: {_plainly(error)}") from None
         _keep_alive(writer)
@@ -50,8 +58,9 @@ class Link:
 
     async def receive(self) -> bytes:
         """The next bytes, empty at the end of the stream; raises RecorderUnavailable when it breaks."""
+        await asyncio.sleep(0)  # what is buffered already would be read without giving others their turn
         try:
-            return await self._reader.read(CHUNK)
+            return await self._reader.read(PIECE)
         except (OSError, ssl.SSLError) as error:
             raise RecorderUnavailable(self._name, f"the connection broke: {_plainly(error)}") from None
 
@@ -92,6 +101,8 @@ def _keep_alive(writer: asyncio.StreamWriter) -> None:
 
 def _plainly(error: OSError) -> str:
     """An operating system or TLS error in words that tell what to do."""
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OTHER_NAME:
+        return f"its certificate is for another name ({error.verify_message}); set host to the name in it"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message}); set tls.ca to the authority that signed it"
     if isinstance(error, ssl.SSLError):

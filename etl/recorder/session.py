@@ -153,7 +153,11 @@ class Session:
     def _told_of_drop(self) -> str:
         if self._subscription.confirmed:
             return "the recorder closed the connection"
-        hint = "" if self._recorder.tls else "; if it expects TLS, set tls for this recorder"
+        tls, hint = self._recorder.tls, ""
+        if tls is None:
+            hint = "; if it expects TLS, set tls for this recorder"
+        elif tls.certificate is None:
+            hint = "; if it expects a client certificate, set tls.certificate and tls.key"
         return f"the recorder closed the connection before it confirmed the subscription{hint}"
 
     async def _mind(self, link: Link) -> None:

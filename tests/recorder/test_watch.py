@@ -1,0 +1,75 @@
+"""The watch: what the two clocks tell about the time since the last look."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.recorders import StillClock
+
+from etl.recorder.clock import Pause, Step, SystemClock, Watch
+
+MARGIN = timedelta(seconds=1)
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+def test_looks_that_follow_each_other_closely_find_nothing(clock: StillClock) -> None:
+    watch = Watch(clock, MARGIN)
+    for _ in range(100):
+        clock.advance(1.0)
+        assert watch.look() == ()
+
+
+def test_a_look_after_more_than_the_margin_finds_a_pause_once(clock: StillClock) -> None:
+    watch = Watch(clock, MARGIN)
+    before = clock.now()
+    clock.advance(1.001)
+    assert watch.look() == (Pause(before, clock.now()),)
+    assert watch.look() == ()
+
+
+@pytest.mark.parametrize("seconds", [1.001, -1.001, 3600.0, -86400.0])
+def test_a_wall_clock_that_was_set_is_a_step(clock: StillClock, seconds: float) -> None:
+    watch = Watch(clock, MARGIN)
+    before = clock.now()
+    clock.set_by(seconds)
+    assert watch.look() == (Step(before, clock.now()),)
+    assert watch.look() == ()
+
+
+def test_a_pause_in_which_the_clock_was_set_is_both_and_the_pause_ends_in_the_old_time(clock: StillClock) -> None:
+    watch = Watch(clock, MARGIN)
+    before = clock.now()
+    clock.advance(10)
+    clock.set_by(-60)
+    expected = before + timedelta(seconds=10)
+    assert watch.look() == (Pause(before, expected), Step(expected, clock.now()))
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.floats(-5, 5)), max_size=20))
+def test_steps_add_up_to_what_was_set_but_for_what_is_too_small_to_see(moves: list[tuple[float, float]]) -> None:
+    clock = StillClock()
+    watch = Watch(clock, MARGIN)
+    unseen = timedelta()
+    for advanced, was_set in moves:
+        clock.advance(advanced)
+        clock.set_by(was_set)
+        found = watch.look()
+        seen = sum((each.after - each.before for each in found if isinstance(each, Step)), timedelta())
+        unseen += abs(timedelta(seconds=was_set) - seen)
+        assert any(isinstance(each, Pause) for each in found) == (timedelta(seconds=advanced) > MARGIN)
+    assert unseen <= len(moves) * timedelta(seconds=1, milliseconds=1)
+
+
+def test_the_machines_clock_is_aware_and_its_seconds_go_forward() -> None:
+    clock = SystemClock()
+    assert clock.now().tzinfo is UTC
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    first = clock.elapsed()
+    assert clock.elapsed() >= first
