@@ -97,6 +97,10 @@ class Details:
         """How many calls are in hand."""
         return len(self._tasks)
 
+    def __contains__(self, call_id: str) -> bool:
+        """Whether a call is in hand."""
+        return call_id in self._tasks
+
     def ended(self, call_id: str, now: float) -> bool:
         """A call has ended: ask at once. Does nothing where the call is in hand already.
 

@@ -47,6 +47,11 @@ class Scribe:
             what, told = What.REJECTED, {**note, "reason": item.reason, "detail": item.detail}
         self._sink.append(Draft(self.now(), self._recorder, session, what, item.raw, told))
 
+    def found_absent(self, session: UUID, call_id: str, answer: bytes, run: str) -> None:
+        """A run has found that the recorder neither lists nor knows a call; `answer` is its word as received."""
+        note: dict[str, Json] = {"call_id": call_id, "run": run}
+        self._sink.append(Draft(self.now(), self._recorder, session, What.ABSENT, answer, note))
+
     async def room(self) -> None:
         """Wait until the journal has caught up with what was read."""
         await self._sink.room()

@@ -47,6 +47,12 @@ class Metrics:
         self.unresolved = Gauge(
             "cdr_unresolved_calls", "Calls without a finished record", ["recorder", "state"], registry=registry
         )
+        self.reconcile_runs = Counter(
+            "cdr_reconcile_runs", "Reconciliation runs, by result", ["recorder", "result"], registry=registry
+        )
+        self.reconcile_actions = Counter(
+            "cdr_reconcile_actions", "What reconciliation did", ["recorder", "action"], registry=registry
+        )
 
     def loaded(self, loaded: Loaded) -> None:
         """Count what a batch came to."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -19,20 +19,24 @@ from etl.calls.backoff import Backoff
 from etl.calls.details import Details, Outcome, Request
 from etl.calls.facts import read_fact
 from etl.config import Recorder, Worker
-from etl.errors import CdrError, RecorderUnavailable
+from etl.errors import CdrError, DatabaseError, RecorderUnavailable
 from etl.ingest.interpret import Source
-from etl.model import Kind
+from etl.jobs.reconcile import Means, Reconciliation, Report
+from etl.model import Json, Kind
 from etl.protocol.answers import DetailAnswer, ListAnswer, UnknownCall
 from etl.recorder.clock import Clock
 from etl.recorder.queries import Queries
 from etl.recorder.session import Ending, Session
 from etl.recorder.sink import Scribe, Sink
+from etl.store.database import Connection
 from etl.worker.metrics import Metrics
 
 LIST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between two tries to get a whole list within one session."""
 COMPLAINTS = 8
 """Kinds of trouble that are not told again while they go on."""
+RETRY = 5.0
+"""Seconds until a comparison is tried again that the database was missing for."""
 FAILURE_PAUSE = 10.0
 """Seconds before a supervisor starts again after a failure that is our own."""
 
@@ -83,6 +87,8 @@ class RecorderTask:
         self._session: Session | None = None
         self._subscribed = asyncio.Event()
         self._list_wanted = asyncio.Event()
+        self._comparison_wanted = asyncio.Event()
+        self.reconciliation: Reconciliation | None = None
         self._listed = False
         self._work = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -95,7 +101,8 @@ class RecorderTask:
     async def run(self) -> None:
         """Until `stop`: sessions, lists and details side by side."""
         self._metrics.connected.labels(self.recorder.name).set(0)
-        helpers = [asyncio.create_task(self._forever(loop)) for loop in (self._lists, self._ask_details)]
+        loops = (self._lists, self._ask_details, self._reconcile)
+        helpers = [asyncio.create_task(self._forever(loop)) for loop in loops]
         try:
             await self._forever(self._sessions)
         finally:
@@ -120,6 +127,25 @@ class RecorderTask:
         """Sessions may be opened again."""
         self._open_gate.set()
 
+    def means(
+        self,
+        connect: Callable[[], Connection],
+        loaded: Callable[[], Awaitable[None]],
+        locked_runs: set[Json],
+    ) -> Means:
+        """What a reconciliation of this recorder works with."""
+        return Means(
+            source=self._source,
+            queries=self._queries,
+            scribe=self._scribe,
+            connect=connect,
+            loaded=loaded,
+            locked_runs=locked_runs,
+            concurrency=self.recorder.detail_concurrency,
+            give_up=self._settings.detail_give_up,
+            in_hand=self._details.__contains__,
+        )
+
     def resume_detail(self, call_id: str, ended_ago: float, *, refetch: bool) -> None:
         """Take up a detail that an earlier process left open; `ended_ago` in seconds."""
         now = self._clock.elapsed()
@@ -131,6 +157,7 @@ class RecorderTask:
 
     @property
     def subscribed(self) -> bool:
+        """A confirmed session lives."""
         return self._subscribed.is_set()
 
     # What the session tells us (Listener)
@@ -251,6 +278,7 @@ class RecorderTask:
             return False
         # A pause while the list was under way wants another one.
         self._listed = not self._list_wanted.is_set()
+        self._comparison_wanted.set()
         return self._listed
 
     def _set_error(self, told: str) -> None:
@@ -296,6 +324,51 @@ class RecorderTask:
             fact = read_fact(answer.record, Kind.DETAIL, self._clock.now(), self._source.reading)
             return Outcome.FINISHED if fact.kind is Kind.DETAIL else Outcome.UNFINISHED
         return Outcome.UNKNOWN if isinstance(answer, UnknownCall) else Outcome.FAILED
+
+    # Reconciliation
+
+    async def _reconcile(self) -> None:
+        """After every (re)connect, and once a period; the first period is cut short at random, so that recorders
+        take turns."""
+        every = self._settings.reconcile_every.total_seconds()
+        pause = every * self._dice()
+        while True:
+            await _either(self._comparison_wanted, pause)
+            trigger = "connect" if self._comparison_wanted.is_set() else "periodic"
+            await self._subscribed.wait()
+            self._comparison_wanted.clear()
+            pause = every
+            if not await self._run_reconciliation(trigger):
+                await asyncio.sleep(RETRY)
+                self._comparison_wanted.set()
+
+    async def _run_reconciliation(self, trigger: str) -> bool:
+        """One run; False where the database was out of reach, so that the comparison is still owed."""
+        session = self._session
+        if self.reconciliation is None or session is None:
+            return True
+        try:
+            shared = self._clock.now() - self._settings.reconcile_every / 2 if trigger == "periodic" else None
+            report = await self.reconciliation.run(session.id, trigger, unless_since=shared)
+        except DatabaseError as error:
+            self._count_run("failed")
+            self._log.info("comparing waits for the database", error=str(error))
+            return False
+        self._tell(report)
+        return True
+
+    def _tell(self, report: Report) -> None:
+        self._count_run("busy" if report.busy else "failed" if report.failure else "done")
+        for action in report.actions:
+            self._metrics.reconcile_actions.labels(self.recorder.name, action.act.value).inc()
+        if report.failure:
+            self._log.warning("not reconciled", error=report.failure)
+        elif report.actions:
+            counts = Counter(action.act.value for action in report.actions)
+            self._log.info("reconciled", **counts)
+
+    def _count_run(self, result: str) -> None:
+        self._metrics.reconcile_runs.labels(self.recorder.name, result).inc()
 
     # Supervision
 

@@ -20,8 +20,10 @@ from etl.config import Settings
 from etl.errors import CdrError, DatabaseError, JournalError
 from etl.ingest.interpret import Interpreter
 from etl.ingest.loader import Loaded, Loader
+from etl.ingest.sink import JournalSink
+from etl.jobs.reconcile import Reconciliation
 from etl.journal.journal import Journal
-from etl.model import Draft
+from etl.model import Json
 from etl.recorder.clock import Clock, SystemClock
 from etl.store import pending, recorders
 from etl.store.database import Connection
@@ -41,26 +43,6 @@ DRAIN = 20.0
 """Seconds a stopping worker gives the disk and the database to take what was read."""
 
 Connect: TypeAlias = Callable[[], Connection]
-
-
-class JournalSink:
-    """The journal as the recorders see it. To be used on the event loop only."""
-
-    def __init__(self, journal: Journal, clock: Clock) -> None:
-        self._journal = journal
-        self._clock = clock
-        self._latest = clock.now()
-
-    def now(self) -> datetime:
-        self._latest = max(self._latest, self._clock.now())
-        return self._latest
-
-    def append(self, draft: Draft) -> None:
-        self._journal.append(draft)
-
-    async def room(self) -> None:
-        while not self._journal.has_room:
-            await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +81,19 @@ class Worker:
             )
             for recorder in settings.recorder
         ]
+        self._locked_runs: set[Json] = set()
         self.loader = Loader(
-            self.journal, connect, Interpreter(settings), worker.margin, self._clock.now, self._on_loaded
+            self.journal,
+            connect,
+            Interpreter(settings),
+            worker.margin,
+            self._clock.now,
+            self._on_loaded,
+            self._locked_runs,
         )
+        for task in self.recorders:
+            means = task.means(connect, self._loaded, self._locked_runs)
+            task.reconciliation = Reconciliation(task.recorder.name, means)
         self._owed_for = worker.detail_give_up + worker.refetch_after
         self._adopter = Adopter(
             root,
@@ -201,6 +193,9 @@ class Worker:
         since = self._clock.now() - self._owed_for
         self._on_owed(pending.owed(connection, since))
         self._introduced = True
+
+    async def _loaded(self) -> None:
+        await self._sink.loaded(self.loader)
 
     # Callbacks from other threads
 
