@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from support.merge_oracle import Kept
+
 from etl.calls import coverage
 from etl.calls.coverage import SessionState
 from etl.calls.gaps import Gap
 from etl.fields import FIELDS
 from etl.model import Fact, Kind
 from etl.store.database import Connection
-from support.merge_oracle import Kept
 
 _NAMES = [field.name for field in FIELDS]
 
@@ -47,9 +48,7 @@ def read(connection: Connection) -> Archive:
         facts[row["call_id"]][Kind(row["kind"])] = Kept(_fact(row), row["first_observed_at"])
     gaps: dict[str, list[Gap]] = defaultdict(list)
     for row in _rows(connection, "SELECT * FROM cdr.gap ORDER BY recorder, from_time"):
-        gaps[row["recorder"]].append(
-            Gap(row["from_time"], row["to_time"], row["reason"], frozenset(row["extensions"]))
-        )
+        gaps[row["recorder"]].append(Gap(row["from_time"], row["to_time"], row["reason"], frozenset(row["extensions"])))
     sessions: dict[str, list[SessionState]] = defaultdict(list)
     for row in _rows(connection, "SELECT recorder, fold FROM cdr.session"):
         sessions[row["recorder"]].append(coverage.load(row["fold"]))

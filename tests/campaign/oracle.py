@@ -6,12 +6,14 @@ worker and database were killed. And a gap must have a cause that the oracle kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from campaign.archive import Archive, Rejected
 from campaign.schedule import GIVE_UP, KEEPALIVE, MARGIN, PROBE_EVERY, REFETCH_AFTER, REQUEST_TIMEOUT
+from support.merge_oracle import Kept, Row, merge
+
 from etl.calls.gaps import gaps, session_span
 from etl.calls.intervals import Spans, intersect, span, subtract, union
 from etl.fields import FIELDS
@@ -21,7 +23,6 @@ from etl.simulator.config import SimulatorConfig
 from etl.simulator.faults import FaultKind
 from etl.simulator.truth import TrueCall, TrueFault, Truth
 from etl.simulator.wire import AS_PRINTED_BY_THE_VENDOR, GARBAGE, HALF_A_DOCUMENT
-from support.merge_oracle import Kept, Row, merge
 
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -77,13 +78,11 @@ class _Count:
     excused: int = 0
     broken: list[str] = field(default_factory=list)
 
-    def see(self, holds: bool, excuse: Callable[[], bool], breach: str) -> None:
+    def see(self, holds: bool, breach: str, *, excused: bool = False) -> None:
         self.checked += 1
-        if holds:
-            return
-        if excuse():
+        if not holds and excused:
             self.excused += 1
-        else:
+        elif not holds:
             self.broken.append(breach)
 
     def verdict(self, obligation: str, note: str = "") -> Verdict:
@@ -94,10 +93,6 @@ def judge(evidence: Evidence) -> list[Verdict]:
     """The verdict on each obligation."""
     obligations = (delivered, covered, missing, gaps_have_causes, complete, true, derived, gaps_follow, quarantined)
     return [obligation(evidence) for obligation in obligations]
-
-
-def _never() -> bool:
-    return False
 
 
 def gap_spans(evidence: Evidence, name: str) -> Spans:
@@ -123,8 +118,8 @@ def delivered(evidence: Evidence) -> Verdict:
                 moments.setdefault((each.call, each.event), []).append(each.at)
         for (call, event), at in moments.items():
             known = Kind(event) in evidence.archive.facts.get(call, {})
-            count.see(known, lambda at=at: all(_within(each, unheard) for each in at),  # type: ignore[misc]
-                      f"{name}: {event} of {call} was delivered at {at[0]} and is not archived")  # fmt: skip
+            breach = f"{name}: {event} of {call} was delivered at {at[0]} and is not archived"
+            count.see(known, breach, excused=all(_within(each, unheard) for each in at))
     return count.verdict("what was delivered outside of gaps is archived")
 
 
@@ -137,13 +132,11 @@ def covered(evidence: Evidence) -> Verdict:
             known = evidence.archive.facts.get(call.call, {})
             told = _told(truth, call)
             silent = told is None or _within(told, unheard)
-            inside = silent or _within(call.began, unheard)
-            count.see(Kind.START in known, lambda inside=inside: inside,  # type: ignore[misc]
-                      f"{name}: {call.call} began at {call.began}, in no gap, and its start is not archived")  # fmt: skip
+            breach = f"{name}: {call.call} began at {call.began}, in no gap, and its start is not archived"
+            count.see(Kind.START in known, breach, excused=silent or _within(call.began, unheard))
             if call.ended:
-                inside = _within(call.ended, unheard)
-                count.see(Kind.END in known, lambda inside=inside: inside,  # type: ignore[misc]
-                          f"{name}: {call.call} ended at {call.ended}, in no gap, and its end is not archived")  # fmt: skip
+                breach = f"{name}: {call.call} ended at {call.ended}, in no gap, and its end is not archived"
+                count.see(Kind.END in known, breach, excused=_within(call.ended, unheard))
     return count.verdict("what happened outside of gaps is archived")
 
 
@@ -163,11 +156,9 @@ def missing(evidence: Evidence) -> Verdict:
         unheard = gap_spans(evidence, name)
         for call in truth.calls.values():
             edges = [moment for moment in (_told(truth, call), call.ended or call.forgotten) if moment]
-            count.see(
-                call.call in evidence.archive.calls,
-                lambda edges=edges: all(_within(each, unheard) for each in edges),  # type: ignore[misc]
-                f"{name}: {call.call} ({call.began} .. {call.ended}) is not archived, and no gap explains it",
-            )
+            breach = f"{name}: {call.call} ({call.began} .. {call.ended}) is not archived, and no gap explains it"
+            excused = all(_within(each, unheard) for each in edges)
+            count.see(call.call in evidence.archive.calls, breach, excused=excused)
     return count.verdict("a call that is not archived lies in gaps")
 
 
@@ -211,7 +202,9 @@ def quiet_listening(evidence: Evidence, name: str) -> Spans:
             listed = [at for at in lists if each.subscribed <= at < end]
             last = END_OF_TIME if end == END_OF_TIME else end - _seconds(before_end)
             # The first list may have been lost on its way; coverage still begins with the subscription.
-            found += span(each.subscribed + _seconds(SLACK), last) if len(listed) > 1 or _long(each.subscribed, end) else ()
+            found += (
+                span(each.subscribed + _seconds(SLACK), last) if len(listed) > 1 or _long(each.subscribed, end) else ()
+            )
     return union(found)
 
 
@@ -223,7 +216,9 @@ def _disturbed(evidence: Evidence, name: str) -> Spans:
     """Our own outages, as far as they excuse a gap: the database's never do, but for one whose journal is gone."""
     wide = detection(evidence.recorders[name]) + START_UP + LISTING
     return union(
-        Interval(_lost_since(evidence, each) - _seconds(detection(evidence.recorders[name])), each.span.end + _seconds(wide))
+        Interval(
+            _lost_since(evidence, each) - _seconds(detection(evidence.recorders[name])), each.span.end + _seconds(wide)
+        )
         for each in evidence.outages
         if each.what != "database"
     )
@@ -264,8 +259,11 @@ def complete(evidence: Evidence) -> Verdict:
             if Kind.END not in known or call.record_lost or row is None:
                 continue
             wrong = _final(call, row)
-            count.see(not wrong, lambda call=call, name=name: _gave_up(evidence, name, call),  # type: ignore[misc]
-                      f"{name}: {call.call}, ended {call.ended}, is {row['state']}: {', '.join(wrong)}")  # fmt: skip
+            asked_from = call.ended
+            if Kind.DETAIL in known:
+                asked_from = known[Kind.DETAIL].first_observed_at + _seconds(REFETCH_AFTER)
+            breach = f"{name}: {call.call}, ended {call.ended}, is {row['state']}: {', '.join(wrong)}"
+            count.see(not wrong, breach, excused=bool(wrong) and _no_chance(evidence, name, call, asked_from))
     return count.verdict("a call whose end is archived is complete and as it truly was")
 
 
@@ -275,26 +273,31 @@ def _final(call: TrueCall, row: Mapping[str, object]) -> list[str]:
     return sorted(contradictions(call, row))
 
 
-def _gave_up(evidence: Evidence, name: str, call: TrueCall) -> bool:
-    """The recorder, or we, were out at the time of the last tries for its record."""
-    assert call.ended is not None
-    tries = span(call.ended, call.ended + _seconds(2 * GIVE_UP + REFETCH_AFTER + BACK_OFF))
-    truth = evidence.truths[name]
-    failures = (Interval(each.at, each.at + _seconds(SLACK)) for each in truth.served
-                if each.service == "detail" and each.call == call.call and each.outcome == "failed"
-                and each.at >= call.ended + _seconds(GIVE_UP / 2))  # fmt: skip
-    return bool(intersect(tries, union(failures, _bad_luck(evidence, name, call))))
+CHANCE = GIVE_UP / 2 + 0.5
+"""Seconds without any trouble that are enough: the pauses between two tries double up to half of GIVE_UP."""
 
 
-def _bad_luck(evidence: Evidence, name: str, call: TrueCall) -> Spans:
-    """Times without worker or recorder that are at least half as long as we try."""
-    assert call.ended is not None
-    truth = evidence.truths[name]
-    out = union(
-        (each.span for each in evidence.outages if each.what != "database"),
-        (Interval(start, end) for start, end in truth.unheard(call.ended, call.ended + _seconds(3 * GIVE_UP)) if start < end),
+def _no_chance(evidence: Evidence, name: str, call: TrueCall, since: datetime | None) -> bool:
+    """While the record was asked for, worker and recorder were never up together for long, or it failed twice."""
+    assert since is not None
+    tries = span(since, since + _seconds(GIVE_UP))
+    served = evidence.truths[name].served
+    failures = sum(each.call == call.call and each.outcome == "failed" and each.at >= since for each in served)
+    up = subtract(intersect(tries, _subscribed(evidence, name)), _away(evidence))
+    return failures > 1 or all(each.end - each.start < _seconds(CHANCE) for each in up)
+
+
+def _subscribed(evidence: Evidence, name: str) -> Spans:
+    return tuple(Interval(start, end) for start, end in evidence.truths[name].live(END_OF_TIME) if start < end)
+
+
+def _away(evidence: Evidence) -> Spans:
+    """Times in which the worker was out; a new one first has to learn what is owed."""
+    return union(
+        Interval(each.span.start, each.span.end + _seconds(START_UP))
+        for each in evidence.outages
+        if each.what != "database"
     )
-    return tuple(each for each in out if each.end - each.start > _seconds(GIVE_UP / 2))
 
 
 def true(evidence: Evidence) -> Verdict:
@@ -304,7 +307,7 @@ def true(evidence: Evidence) -> Verdict:
         name = str(row["recorder"])
         call = evidence.truths[name].calls.get(str(row["call_id"])) if name in evidence.truths else None
         wrong = ["never happened"] if call is None else list(_wrong(call, row))
-        count.see(not wrong, _never, f"{name}: {row['call_id']} ({row['state']}): {', '.join(wrong)}")
+        count.see(not wrong, f"{name}: {row['call_id']} ({row['state']}): {', '.join(wrong)}")
     return count.verdict("no row contradicts the truth")
 
 
@@ -346,7 +349,7 @@ def derived(evidence: Evidence) -> Verdict:
     for call_id, kept in evidence.archive.facts.items():
         row = evidence.archive.calls.get(call_id)
         same = row is not None and _row(row) == _merged(kept.values())
-        count.see(same, _never, f"{call_id}: its row does not follow from its facts")
+        count.see(same, f"{call_id}: its row does not follow from its facts")
     bare = set(evidence.archive.calls) - set(evidence.archive.facts)
     count.broken += [f"{call_id}: a row without facts" for call_id in sorted(bare)]
     return count.verdict("rows follow from their facts")
@@ -378,9 +381,9 @@ def gaps_follow(evidence: Evidence) -> Verdict:
         wanted, listed = list(gaps(spans)), list(evidence.archive.gaps.get(name, ()))
         for gap in sorted({*wanted, *listed}, key=lambda each: each.start):
             where = "is listed and does not follow" if gap in listed else "follows and is not listed"
-            count.see(gap in wanted and gap in listed, _never, f"{name}: {gap} {where}")
+            count.see(gap in wanted and gap in listed, f"{name}: {gap} {where}")
         for state in states:
-            count.see(not state.live, _never, f"{name}: session {state.id} of {state.opened_at} was never closed")
+            count.see(not state.live, f"{name}: session {state.id} of {state.opened_at} was never closed")
     return count.verdict("gaps follow from sessions")
 
 
@@ -403,8 +406,8 @@ def quarantined(evidence: Evidence) -> Verdict:
         for fault in truth.faults:
             if fault.kind in pools:
                 found = _take(pools[fault.kind], fault)
-                count.see(found, lambda fault=fault: _in_gap(fault, unheard),  # type: ignore[misc]
-                          f"{name}: {fault.kind} at {fault.begin} is not in quarantine")  # fmt: skip
+                breach = f"{name}: {fault.kind} at {fault.begin} is not in quarantine"
+                count.see(found, breach, excused=_in_gap(fault, unheard))
     return count.verdict("what is no document is in quarantine")
 
 

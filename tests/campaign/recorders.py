@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from campaign.schedule import Schedule, draw
+
 from etl.simulator.simulator import Simulator
 from etl.simulator.traffic import Saboteur, Traffic
 from etl.simulator.truth import TruthWriter

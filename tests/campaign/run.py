@@ -18,6 +18,7 @@ from campaign.oracle import Evidence, Outage, Verdict, judge
 from campaign.recorders import truth_path
 from campaign.schedule import GIVE_UP, REFETCH_AFTER, Do, Schedule, Step, draw
 from campaign.stage import WorkerProcess
+
 from etl.config import duration
 from etl.model import Interval
 from etl.simulator import truth

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import etl
 from campaign import schedule
 from campaign.schedule import Schedule
+
+import etl
 from etl.simulator.config import SimulatorConfig
 from etl.store import embedded, migrate
 
