@@ -17,6 +17,7 @@ import typer
 from etl import config
 from etl.cli.archive import Archive, opened
 from etl.cli.common import JsonOption, VerboseOption, data, finish, note, print_json, set_up_logging, table
+from etl.config import Settings
 from etl.errors import UsageError
 from etl.jobs.compare import Compared, compare
 from etl.simulator import truth
@@ -119,16 +120,13 @@ async def _demo(folder: Path, seconds: float) -> list[Compared]:
     simulated = recorders(seconds)
     truths = [folder / f"{each.name}.truth.jsonl" for each in simulated]
     async with AsyncExitStack() as stack:
+        note("Setting up PostgreSQL ...")
+        archive = stack.enter_context(opened(_settings(folder, (), ())))
+        await asyncio.to_thread(archive.start)
         writers = stack.enter_context(_writers(truths))
         stop = asyncio.Event()
         running = [_start(each, stop, writer) for each, writer in zip(simulated, writers, strict=True)]
-        ports = [(await ready).port for _, ready in running]
-        path = folder / "cdr.toml"
-        path.write_text(_configuration(simulated, ports), encoding="utf-8")
-        settings = config.load(path)
-        note("Setting up PostgreSQL ...")
-        archive = stack.enter_context(opened(settings))
-        await asyncio.to_thread(archive.start)
+        settings = _settings(folder, simulated, [(await ready).port for _, ready in running])
         note(f"Three simulated recorders make calls for {seconds:g} s; two of them misbehave. The log of the worker:")
         await _work(Worker(settings, archive.connect), seconds + SETTLE)
         stop.set()
@@ -152,6 +150,12 @@ def _start(
 async def _work(worker: Worker, seconds: float) -> None:
     asyncio.get_running_loop().call_later(seconds, worker.stop)
     await worker.run()
+
+
+def _settings(folder: Path, simulated: Sequence[SimulatorConfig], ports: Sequence[int]) -> Settings:
+    path = folder / "cdr.toml"
+    path.write_text(_configuration(simulated, ports), encoding="utf-8")
+    return config.load(path)
 
 
 def _configuration(simulated: Sequence[SimulatorConfig], ports: Sequence[int]) -> str:
