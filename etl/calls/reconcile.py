@@ -39,12 +39,14 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A call of the recorder as it is stored. `end_seen_at`: when its end was first heard of, None if never."""
+    """A call of the recorder as it is stored. `end_seen_at`: when its end was first heard of, None if never.
+    `only_listed`: nothing but lists has shown it."""
 
     call_id: str
     state: State
     first_seen_at: datetime
     end_seen_at: datetime | None = None
+    only_listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ def plan(
 
     `listed` are the canonical ids of all listed calls; `outside` those of them that match none of our extensions:
     they are not stored, but they are not absent either. `stored` must hold every call of the recorder that is not
-    `complete`, and every listed call that is stored at all. Actions come in the order of their call ids, so equal
-    input gives an equal plan.
+    `complete`, and every listed call that is stored at all; whether this very list is stored already does not matter.
+    Actions come in the order of their call ids, so equal input gives an equal plan.
     """
     known = {call.call_id: call for call in stored}
     ids = set(listed)
@@ -95,7 +97,7 @@ def plan(
 
 
 def _of_listed(call_id: str, call: Stored | None, asked_at: datetime, outside: bool) -> Action | None:
-    if call is None:
+    if call is None or (call.only_listed and call.first_seen_at >= asked_at):
         return None if outside else Action(Act.STORE, Rule.MISSED_START, call_id, "listed, and its start was missed")
     if call.state is State.LOST:
         return Action(Act.STORE, Rule.MISSED_START, call_id, "listed, though it had been taken for lost")

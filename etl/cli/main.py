@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from etl.cli import database, demo, quarantine, rebuild, simulate, status, worker
+from etl.cli import database, demo, quarantine, rebuild, reconcile, simulate, status, worker
 from etl.cli.common import safe
 from etl.errors import CdrError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
+app.command("reconcile")(reconcile.reconcile)
 app.command("status")(status.status)
 app.command("rebuild")(rebuild.rebuild)
 app.command("simulate")(simulate.simulate)

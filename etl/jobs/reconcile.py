@@ -45,6 +45,14 @@ class Report:
     busy: bool = False
     failure: str = ""
 
+    @property
+    def settled(self) -> bool:
+        """Whether every question about an ongoing call was answered, and no answer contradicts the list."""
+        outcomes = self.outcomes or {}
+        asked = [action for action in self.actions if action.act is Act.ASK and action.rule is Rule.MISSED_END]
+        known = all(outcomes.get(action.call_id) in (Outcome.FINISHED, Outcome.UNKNOWN) for action in asked)
+        return known and not self.failure
+
 
 @dataclass(frozen=True, slots=True)
 class Means:

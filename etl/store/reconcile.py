@@ -40,12 +40,12 @@ LEFT JOIN LATERAL (
 """
 
 _UNRESOLVED = f"""
-SELECT c.call_id, c.state, c.first_seen_at, e.at FROM cdr.call c {_END_SEEN}
+SELECT c.call_id, c.state, c.first_seen_at, e.at, c.source = '{Kind.LIST}' FROM cdr.call c {_END_SEEN}
 WHERE c.recorder = %s AND c.state <> '{State.COMPLETE}'
 """
 
 _LISTED = f"""
-SELECT c.call_id, c.state, c.first_seen_at, e.at
+SELECT c.call_id, c.state, c.first_seen_at, e.at, c.source = '{Kind.LIST}'
 FROM unnest(%s::text[], %s::timestamptz[]) k (call_id, id_time)
 CROSS JOIN LATERAL (
     SELECT * FROM cdr.call WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0
@@ -67,8 +67,8 @@ def stored(connection: Connection, recorder: str, listed: Collection[str]) -> li
     return list(found.values())
 
 
-def _stored(row: tuple[str, str, datetime, datetime | None]) -> Stored:
-    return Stored(row[0], State(row[1]), row[2], row[3])
+def _stored(row: tuple[str, str, datetime, datetime | None, bool]) -> Stored:
+    return Stored(row[0], State(row[1]), *row[2:])
 
 
 _SIGHTED = f"""

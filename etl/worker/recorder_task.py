@@ -35,8 +35,8 @@ LIST_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between two tries to get a whole list within one session."""
 COMPLAINTS = 8
 """Kinds of trouble that are not told again while they go on."""
-RETRY = 5.0
-"""Seconds until a comparison is tried again that the database was missing for."""
+RECHECK = 5.0
+"""Seconds until what a comparison left open is looked at again; doubled each time, up to the period."""
 FAILURE_PAUSE = 10.0
 """Seconds before a supervisor starts again after a failure that is our own."""
 
@@ -329,33 +329,34 @@ class RecorderTask:
 
     async def _reconcile(self) -> None:
         """After every (re)connect, and once a period; the first period is cut short at random, so that recorders
-        take turns."""
+        take turns. What a run left open is looked at again after growing pauses."""
         every = self._settings.reconcile_every.total_seconds()
-        pause = every * self._dice()
+        pause, again = every * self._dice(), RECHECK
+        trigger = "periodic"
         while True:
             await _either(self._comparison_wanted, pause)
-            trigger = "connect" if self._comparison_wanted.is_set() else "periodic"
             await self._subscribed.wait()
+            if self._comparison_wanted.is_set():
+                trigger = "connect"
             self._comparison_wanted.clear()
-            pause = every
-            if not await self._run_reconciliation(trigger):
-                await asyncio.sleep(RETRY)
-                self._comparison_wanted.set()
+            settled = await self._run_reconciliation(trigger, shared=trigger == "periodic" and again == RECHECK)
+            pause, again = (every, RECHECK) if settled else (min(again, every), again * 2)
+            trigger = "periodic" if settled else trigger
 
-    async def _run_reconciliation(self, trigger: str) -> bool:
-        """One run; False where the database was out of reach, so that the comparison is still owed."""
+    async def _run_reconciliation(self, trigger: str, *, shared: bool) -> bool:
+        """One run; False where something was left open: the database was out of reach, or a question unanswered."""
         session = self._session
         if self.reconciliation is None or session is None:
             return True
+        since = self._clock.now() - self._settings.reconcile_every / 2 if shared else None
         try:
-            shared = self._clock.now() - self._settings.reconcile_every / 2 if trigger == "periodic" else None
-            report = await self.reconciliation.run(session.id, trigger, unless_since=shared)
+            report = await self.reconciliation.run(session.id, trigger, unless_since=since)
         except DatabaseError as error:
             self._count_run("failed")
             self._log.info("comparing waits for the database", error=str(error))
             return False
         self._tell(report)
-        return True
+        return report.settled
 
     def _tell(self, report: Report) -> None:
         self._count_run("busy" if report.busy else "failed" if report.failure else "done")
