@@ -56,7 +56,9 @@ def within(statement: str, times: Iterable[datetime]) -> str:
     The planner then leaves all other partitions alone: without this a small batch costs more with every month.
     """
     months = sorted({(time.year, time.month) for time in times})
-    ranges = [f"{{0}}.id_time >= '{_first_of(*month)}' AND {{0}}.id_time < '{_first_of(*_next(*month))}'" for month in months]
+    ranges = [
+        f"{{0}}.id_time >= '{_first_of(*month)}' AND {{0}}.id_time < '{_first_of(*_next(*month))}'" for month in months
+    ]
     if len(months) > _MANY:
         ranges = [f"{{0}}.id_time >= '{_first_of(*months[0])}'"]
     condition = "(" + " OR ".join(ranges or ["false"]) + ")"
@@ -214,30 +216,29 @@ INSERT_CALLS = _insert_calls()
 """Step 2: the rows of new calls as if each had only one fact, the law's simplest case. It also locks those rows."""
 
 LOCK_CALLS = f"""
-SELECT c.call_id, c.id_time, c.state
-FROM (SELECT DISTINCT {KEY} FROM {STAGED}) k
-JOIN cdr.call c ON c.call_id = k.call_id AND c.id_time = k.id_time AND within(c)
-ORDER BY c.call_id, c.id_time FOR UPDATE OF c
+SELECT k.call_id, k.id_time, c.state
+FROM (SELECT DISTINCT {KEY} FROM {STAGED} ORDER BY {KEY}) k CROSS JOIN LATERAL (
+    SELECT state FROM cdr.call c WHERE c.call_id = k.call_id AND c.id_time = k.id_time AND within(c) OFFSET 0 FOR UPDATE
+) c
 """
 """Step 3, where a call was known or has several facts: lock in the order of the key, so that no two writers wait
 for each other."""
 
 _CONTENT = tuple(name for name in STAGED_COLUMNS if name not in ("call_id", "id_time", "kind"))
 
-INSERT_FACTS = f"""
+_ONE_OF_A_KIND = f"""
 INSERT INTO cdr.fact AS f ({_list(STAGED_COLUMNS)}, first_observed_at)
 SELECT DISTINCT ON ({KEY}, kind) {_list(STAGED_COLUMNS)}, min(observed_at) OVER (PARTITION BY {KEY}, kind)
 FROM {STAGED} ORDER BY {KEY}, kind, observed_at DESC, digest DESC
-ON CONFLICT ({KEY}, kind) DO UPDATE SET {_list(_CONTENT, "{0} = excluded.{0}")}
+ON CONFLICT ({KEY}, kind) DO UPDATE SET"""
+
+INSERT_FACTS = f"""{_ONE_OF_A_KIND} {_list(_CONTENT, "{0} = excluded.{0}")}
 WHERE (f.observed_at, f.digest) < (excluded.observed_at, excluded.digest)
 """
 """Step 4: of each kind the fact observed last, the greater digest deciding equal times."""
 
-KEEP_FIRST_OBSERVED = f"""
-UPDATE cdr.fact f SET first_observed_at = s.observed_at
-FROM (SELECT {KEY}, kind, min(observed_at) AS observed_at FROM {STAGED} GROUP BY {KEY}, kind) s
-WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = s.kind AND within(f)
-  AND s.observed_at < f.first_observed_at
+KEEP_FIRST_OBSERVED = f"""{_ONE_OF_A_KIND} first_observed_at = excluded.first_observed_at
+WHERE f.first_observed_at > excluded.first_observed_at
 """
 """Step 4, second half: an older fact that comes late still tells when its kind was observed first."""
 
@@ -256,14 +257,15 @@ def _update_calls() -> str:
     facts = f"""(SELECT f.* FROM (SELECT DISTINCT {KEY} FROM {STAGED}) k CROSS JOIN LATERAL (
         SELECT * FROM cdr.fact i WHERE i.call_id = k.call_id AND i.id_time = k.id_time AND within(i) OFFSET 0) f) known"""
     return f"""
-UPDATE cdr.call c SET {_list(_DERIVED, "{0} = d.{0}")}, recorded_at = statement_timestamp()
-FROM ({derive(facts)}) d
-WHERE c.call_id = d.call_id AND c.id_time = d.id_time AND within(c)
-  AND ({_list(_DERIVED, "c.{}")}) IS DISTINCT FROM ({_list(_DERIVED, "d.{}")})
+INSERT INTO cdr.call AS c ({KEY}, {_list(_DERIVED)}, recorded_at)
+SELECT {KEY}, {_list(_DERIVED)}, statement_timestamp() FROM ({derive(facts)}) d
+ON CONFLICT ({KEY}) DO UPDATE SET {_list(_DERIVED, "{0} = excluded.{0}")}, recorded_at = excluded.recorded_at
+WHERE ({_list(_DERIVED, "c.{}")}) IS DISTINCT FROM ({_list(_DERIVED, "excluded.{}")})
 RETURNING c.call_id, c.id_time, c.recorder, c.state
 """
 
 
 UPDATE_CALLS = _update_calls()
 """Step 5: derive the calls from all their facts and write what differs. It is a later statement than the lock: only
-then does it see what other writers committed."""
+then does it see what other writers committed. The rows are there; it is written as an insert because that finds each
+by its key, while the planner may begin an update's join with all calls of the month."""

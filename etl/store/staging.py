@@ -87,7 +87,7 @@ class Merge:
         added = self._cursor.execute(merge.INSERT_FACTS).rowcount
         yield "facts inserted"
         if added < staged:
-            self._within(merge.KEEP_FIRST_OBSERVED)
+            self._cursor.execute(merge.KEEP_FIRST_OBSERVED)
             yield "first observations kept"
         if inserted < staged:
             self._update_calls()

@@ -1,4 +1,4 @@
-"""A batch is stored whole or not at all, costs what it costs at any size of the archive, and one bad record costs one."""
+"""A batch is stored whole or not at all, costs the same at any size of the archive; one bad record costs one."""
 
 from __future__ import annotations
 
@@ -205,6 +205,18 @@ def test_a_batch_reads_as_much_at_any_size_of_the_archive(embedded_server: Serve
         planned = _blocks(opened, _calls(make_fact, "larger"))
     assert unplanned < 1.5 * small
     assert planned < 1.5 * small
+
+
+@pytest.mark.slow
+def test_a_small_batch_looks_only_at_its_own_calls_in_a_month_without_statistics(
+    embedded_server: Server, make_fact: MakeFact
+) -> None:
+    """A month's first minutes, before anything was analyzed: then the planner takes any range for a few rows."""
+    with fresh_database(embedded_server) as url, connection(url) as opened:
+        Writer(opened).write(Batch(facts=[make_fact()]))
+        _fill(opened, 0, 5_000)
+        facts = [make_fact(kind, call_id=name) for name in "bcd" for kind in (Kind.START, Kind.START, Kind.DETAIL)]
+        assert _blocks(opened, facts) < 500
 
 
 def _fill(opened: Connection, first: int, last: int) -> None:
