@@ -31,7 +31,11 @@ _SETTINGS: Mapping[str, object] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-_OPTIONS = "-c jit=off -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c bytea_output=hex"
+_OPTIONS = (
+    "-c jit=off -c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c bytea_output=hex"
+    # A user named like our schema has it in the search path, and then tools take it for the default one.
+    " -c search_path=pg_catalog"
+)
 _dialect: Dialect = registry.load("postgresql.psycopg")(paramstyle="pyformat")
 
 

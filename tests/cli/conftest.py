@@ -211,32 +211,30 @@ def simulated(cdr: Cdr) -> Callable[..., Simulated]:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A server on TCP that wants a password; `admin` gets in without."""
+    """A server that wants a password; `admin` gets in without."""
 
-    port: int
     admin: str
 
-    def url(self, password: str, name: str = "postgres", user: str = "cdr") -> str:
-        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{name}"
+    def url(self, password: str | None, name: str = "postgres") -> str:
+        """The URL of a database for the user `cdr`."""
+        user = "cdr" if password is None else f"cdr:{password}"
+        return self.admin.replace("postgres@", f"{user}@").replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture(scope="session")
-def guarded(free_port: Callable[[], int]) -> Iterator[Guarded]:
+def guarded() -> Iterator[Guarded]:
     """A real PostgreSQL with a user `cdr` whose password is `PASSWORD`."""
     home = Path(tempfile.mkdtemp(prefix="cdr-test-"))
     home.chmod(0o755)
-    port = free_port()
-    settings = ("fsync=off", "listen_addresses=127.0.0.1", f"port={port}")
-    cluster = embedded.Cluster(embedded.programs(), home / "data", settings)
+    cluster = embedded.Cluster(embedded.programs(), home / "data", ("fsync=off",))
     try:
         cluster.start()
-        admin = f"{cluster.url()}&port={port}"
-        with psycopg.connect(admin, autocommit=True) as connection:
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE ROLE cdr LOGIN SUPERUSER PASSWORD {}").format(PASSWORD))
-        (cluster.data / "pg_hba.conf").write_text("local all all trust\nhost all all all scram-sha-256\n")
+        (cluster.data / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n")
         cluster.stop()
         cluster.start()
-        yield Guarded(port, admin)
+        yield Guarded(cluster.url())
     finally:
         cluster.stop("immediate")
         shutil.rmtree(home, ignore_errors=True)
