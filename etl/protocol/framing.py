@@ -69,6 +69,8 @@ class _State(Enum):
     ROOT_TAG = auto()
     FAST = auto()
     CONTENT = auto()
+    TARGET = auto()
+    """The name of a processing instruction."""
     SKIPPED = auto()
     """A comment, CDATA section or processing instruction, up to its terminator."""
     CLOSING = auto()
@@ -98,6 +100,7 @@ class Framer:
             _State.ROOT_TAG: self._root_tag,
             _State.FAST: self._fast,
             _State.CONTENT: self._content,
+            _State.TARGET: self._target,
             _State.SKIPPED: self._skipped,
             _State.CLOSING: self._closing,
             _State.OVERSIZE: self._oversize,
@@ -156,8 +159,10 @@ class Framer:
         must not matter."""
         size = len(self._buffer)
         while True:
-            while self._state is _State.BETWEEN and self._usual():
-                pass
+            if self._state is _State.BETWEEN:
+                self._usual()
+                if self._start == size:
+                    return
             bound = size if self._unbound() else self._start + self._limit
             if self._steps[self._state](min(size, bound)):
                 continue
@@ -173,7 +178,7 @@ class Framer:
         self._state = _State.BETWEEN
         self._start = self._at = at
         self._root_at = -1
-        self._begun = self._has_doctype = self._oversized = False
+        self._begun = self._oversized = False
         self._excerpt: Excerpt | None = None
         return True
 
@@ -199,27 +204,25 @@ class Framer:
 
     # --- between documents -----------------------------------------------------------------------------------
 
-    def _usual(self) -> bool:
-        """The usual document, lying whole in the buffer, in one go; False leaves everything to the steps below,
-        which would come to the same result."""
-        buffer, known = self._buffer, self._markup
-        head = known.head.match(buffer, self._start)
-        if head is None or self._start < self._doubt_until:
-            return False
-        start, content = head.start(1), head.end()
-        second = buffer.find(known.root_open, content, start + self._limit)
-        close = buffer.find(known.closing_tag, content, start + self._limit if second < 0 else second)
-        if close < 0:
-            return False
-        end = close + len(known.closing_tag)
-        raw = bytes(buffer[start:end])
-        try:
-            root = parse(raw, self._parser)
-        except NotWellFormed:
-            return False
-        self._out.append(Document(raw, root))
-        self._start = self._at = end
-        return True
+    def _usual(self) -> None:
+        """Take usual documents that lie whole in the buffer in one go. Where that fails, everything is left to the
+        steps below, which would have come to the same result."""
+        buffer, known, start = self._buffer, self._markup, self._start
+        while start >= self._doubt_until and (head := known.head.match(buffer, start)):
+            bound = head.start(1) + self._limit
+            second = buffer.find(known.root_open, head.end(), bound)
+            close = buffer.find(known.closing_tag, head.end(), bound if second < 0 else second)
+            if close < 0:
+                break
+            end = close + len(known.closing_tag)
+            raw = bytes(buffer[head.start(1) : end])
+            try:
+                root = parse(raw, self._parser)
+            except NotWellFormed:
+                break
+            self._out.append(Document(raw, root))
+            start = end
+        self._start = self._at = start
 
     def _between(self, end: int) -> bool:
         at = self._start = self._past_space(markup.SPACE_OR_BOM, end)
@@ -242,7 +245,7 @@ class Framer:
         found = self._search(self._markup.starts, self._at, min(end, enough))
         if found and found.start() <= most:
             return self._throw_out(found.start())
-        if end >= enough:
+        if end >= enough or (self._ended and end > most):
             return self._throw_out(most)
         return self._starved(end - self._markup.longest + 1)
 
@@ -266,7 +269,6 @@ class Framer:
             return self._prolog_instruction(at, end)
         self._begun = True
         if token == markup.DOCTYPE:
-            self._has_doctype = True
             return self._enter(_State.DOCTYPE, at + len(token))
         self._root_at = at
         self._quote = 0
@@ -296,13 +298,13 @@ class Framer:
         return self._enter(_State.PROLOG, match.end())
 
     def _doctype(self, end: int) -> bool:
-        """Refused anyway; but the document has an end, and that is its root's."""
+        """The parser will refuse it; but the document has an end, and that is its root's."""
         match = self._search(self._markup.starts, self._at, end)
         if match is None:
             return self._starved(end - self._markup.longest + 1)
         if match.group() == self._markup.root_open:
             return self._prolog_part(self._markup.root_open, match.start(), end)
-        return self._reject_doctype(match.start())
+        return self._reject(match.start(), "doctype", "a document type declaration is refused")
 
     # --- root ------------------------------------------------------------------------------------------------
 
@@ -357,7 +359,17 @@ class Framer:
         if self._doubtful():
             return self._enter(_State.GARBAGE, at + len(token))
         self._terminator = markup.TERMINATORS[token]
-        return self._enter(_State.SKIPPED, at + len(token))
+        state = _State.TARGET if token == markup.INSTRUCTION else _State.SKIPPED
+        return self._enter(state, at + len(token))
+
+    def _target(self, end: int) -> bool:
+        """No `<` can stand in the name of a processing instruction: one means that this is none, but cut off."""
+        match = self._search(markup.TARGET_END, self._at, end)
+        if match is None:
+            return self._starved(end)
+        if match.group() != b"<":
+            return self._enter(_State.SKIPPED, match.start())
+        return self._enter(_State.GARBAGE if self._root_at < 0 else _State.CONTENT, match.start())
 
     def _skipped(self, end: int) -> bool:
         found = self._buffer.find(self._terminator, self._at, end)
@@ -380,8 +392,6 @@ class Framer:
     def _complete(self, end: int) -> bool:
         """The root closes before `end`, or so it seems: only the parser knows. After a failure on the fast path the
         scanner has a look too."""
-        if self._has_doctype:
-            return self._reject_doctype(end)
         raw = bytes(self._buffer[self._start : end])
         try:
             root = parse(raw, self._parser)
@@ -389,9 +399,6 @@ class Framer:
             return self._scan() if self._state is _State.FAST else self._reject(end, error.reason, error.detail)
         self._out.append(Document(raw, root))
         return self._begin(end)
-
-    def _reject_doctype(self, end: int) -> bool:
-        return self._reject(end, "doctype", "a document type declaration is refused")
 
     def _reject(self, end: int, reason: str, detail: str) -> bool:
         """The bytes up to `end` are no document; go on with the first start inside of them, or behind them."""

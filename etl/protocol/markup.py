@@ -20,6 +20,7 @@ SPACE = re.compile(rb"[ \t\r\n]*+")
 SPACE_OR_BOM = re.compile(rb"(?:[ \t\r\n]++|\xef\xbb\xbf)*+")
 DECLARED = re.compile(rb"<\?xml(?=[ \t\r\n])")
 DECLARATION_END = re.compile(rb"\?>|<")
+TARGET_END = re.compile(rb"[ \t\r\n?<]")
 IN_TAG = {0: re.compile(rb"[<>\"']"), ord('"'): re.compile(rb'[<"]'), ord("'"): re.compile(rb"[<']")}
 """What matters next inside a tag: outside of quotes, in double quotes, in single quotes."""
 TERMINATORS = {COMMENT: b"-->", CDATA: b"]]>", INSTRUCTION: b"?>"}

@@ -81,6 +81,17 @@ def test_a_document_comes_out_whole_at_its_last_byte_and_not_before(document: by
             id="cut off in an attribute",
         ),
         pytest.param(
+            b"<VerbaApi><!-- </VerbaApi> --><?xml version='1.0'?>" + GOOD,
+            [("cut_off", b"<VerbaApi><!-- </VerbaApi> -->"), ("document", b"<?xml version='1.0'?>" + GOOD)],
+            id="cut off behind a comment",
+        ),
+        pytest.param(b"<?xm" + GOOD, [("garbage", b"<?xm"), ("document", GOOD)], id="cut off in the word xml"),
+        pytest.param(
+            b"<VerbaApi><!-- </VerbaApi> --><?xm" + GOOD,
+            [("cut_off", b"<VerbaApi><!-- </VerbaApi> --><?xm"), ("document", GOOD)],
+            id="cut off in the name of a processing instruction",
+        ),
+        pytest.param(
             b"<VerbaApi a='x" + GOOD, [("cut_off", b"<VerbaApi a='x"), ("document", GOOD)], id="cut off in the root tag"
         ),
         pytest.param(
@@ -217,6 +228,13 @@ def test_a_document_of_just_the_limit_passes_and_one_byte_more_is_too_large(fram
     assert f"{len(document)} bytes" in rejected.detail
     assert hashlib.sha256(document).hexdigest() in rejected.detail
     assert good.raw == GOOD
+
+
+@pytest.mark.parametrize(("length", "pieces"), [(99, [99]), (100, [100]), (101, [100, 1]), (250, [100, 100, 50])])
+def test_garbage_above_the_limit_comes_in_complete_pieces(frame: Frame, length: int, pieces: list[int]) -> None:
+    items = frame([b"x" * length + GOOD], limit=100)
+    assert told(items) == [*(("garbage", b"x" * piece) for piece in pieces), ("document", GOOD)]
+    assert told(frame([b"x" * length], limit=100)) == told(items)[:-1]
 
 
 def test_a_comment_without_an_end_gives_the_documents_back_at_the_limit() -> None:

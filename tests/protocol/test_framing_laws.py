@@ -96,9 +96,8 @@ def test_every_byte_is_handed_out_once_and_in_order_but_white_space_between(
         assert item.raw
         gap = GAP.match(stream, at)
         assert gap is not None
-        at = stream.index(item.raw, at)
-        assert at <= gap.end()
-        at += len(item.raw)
+        assert stream.startswith(item.raw, gap.end())
+        at = gap.end() + len(item.raw)
     assert GAP.fullmatch(stream, at)
 
 
@@ -134,7 +133,7 @@ def test_garbage_between_documents_costs_only_itself(
     ]
 
 
-@given(st.lists(st.tuples(plain_documents, st.integers(min_value=1), documents()), max_size=5))
+@given(st.lists(st.tuples(plain_documents, st.integers(0, 99), documents()), max_size=5))
 def test_a_document_cut_off_anywhere_costs_only_itself(frame: Frame, parts: list[tuple[bytes, int, bytes]]) -> None:
     cut = [(lost[: 1 + at % (len(lost) - 1)], good) for lost, at, good in parts if not good.startswith(b"<!--")]
     cut = [(part, good) for part, good in cut if not part.rstrip().endswith(b"?>")]  # else both are one document
@@ -200,7 +199,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[bytes], int], int
     return run
 
 
-N = 2000
+N = 800
 NASTY = {
     "root starts": b"<VerbaApi>" * 50 * N,
     "closing tags in CDATA": b"<VerbaApi><![CDATA[" + b"</VerbaApi>" * 50 * N + b"]]></VerbaApi>",
@@ -236,7 +235,7 @@ def test_work_is_linear_in_the_bytes(counted: Callable[[list[bytes], int], int],
 def test_a_document_read_byte_by_byte_costs_no_more_than_the_overlap_of_a_token(
     counted: Callable[[list[bytes], int], int],
 ) -> None:
-    stream = b"<VerbaApi>" + b"<a b='c'>d</a>" * 20_000 + b"</VerbaApi>"
+    stream = b"<VerbaApi>" + b"<a b='c'>d</a>" * 6_000 + b"</VerbaApi>"
     assert counted([stream[at : at + 1] for at in range(len(stream))], 1 << 20) < 30 * len(stream)
 
 
@@ -250,12 +249,12 @@ def test_a_document_read_byte_by_byte_costs_no_more_than_the_overlap_of_a_token(
     "start", [b"", b"<VerbaApi>", b"<VerbaApi><!--", b"<VerbaApi a='", b"<VerbaApi></VerbaApi", b"<!--", b"<?xml "]
 )
 def test_endless_input_does_not_grow_memory(start: bytes, endless: bytes) -> None:
-    limit, chunk = 300_000, endless * (65_536 // len(endless))
+    limit, chunk = 200_000, endless * (65_536 // len(endless))
     framer = Framer(limit)
     framer.receive(start)
     tracemalloc.start()
     try:
-        for _ in range(40):
+        for _ in range(16):
             framer.receive(chunk)
             assert framer.buffered <= limit + len(chunk) + 64
         assert tracemalloc.get_traced_memory()[1] < 4 * limit + 4 * len(chunk)
