@@ -25,7 +25,9 @@ def reconcile(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; change nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare each recorder's list of calls with the archive, and recover what can be recovered. Safe beside a worker.
+    """Compare the recorders' lists with the archive.
+
+    What can be recovered is recovered. Safe beside a worker, and beside another run.
 
     Exit code 4 if a recorder is out of reach, 5 if calls or times are missing that nobody has accepted.
 
