@@ -11,8 +11,10 @@ import fcntl
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +27,10 @@ from etl.errors import DatabaseUnavailable, UsageError
 
 _SERVER_USERS = ("postgres", "pgserver", "nobody")
 _START_SECONDS = 60
+_START_ATTEMPTS = 5
+_ANSWER_SECONDS = 10
+_DO_YOU_SPEAK_TLS = bytes.fromhex("0000000804d2162f")
+"""The shortest question of PostgreSQL's protocol (SSLRequest); a server that only starts or recovers answers too."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Cluster:
         Raises `UsageError` where the folder cannot be used, `DatabaseUnavailable` where the server does not start.
         """
         self._own(self.data)
+        self._own(self.socket)
         with _locked(self.data.with_name(self.data.name + ".lock")):
             if not (self.data / "PG_VERSION").exists():
                 self._create()
@@ -67,8 +74,16 @@ class Cluster:
             self._pg_ctl("stop", "-w", "-m", mode)
 
     def running(self) -> bool:
-        """Whether a server serves this folder."""
-        return (self.data / "postmaster.pid").exists() and self._run("pg_ctl", "-D", str(self.data), "status") == 0
+        """Whether a server serves this folder: whether it answers. Its pid file proves nothing: after a `kill -9` it
+        stays, and for a while, in a container without a reaper for ever, so does the pid."""
+        with socket.socket(socket.AF_UNIX) as attempt:
+            attempt.settimeout(_ANSWER_SECONDS)
+            try:
+                attempt.connect(str(self.socket / ".s.PGSQL.5432"))
+                attempt.sendall(_DO_YOU_SPEAK_TLS)
+                return attempt.recv(1) != b""
+            except OSError:
+                return False
 
     def _create(self) -> None:
         made = self.data.with_name(self.data.name + ".new")
@@ -82,11 +97,15 @@ class Cluster:
         made.rename(self.data)
 
     def _launch(self) -> None:
-        self._own(self.socket)
         settings = ["listen_addresses=", f"unix_socket_directories={self.socket}", *self.settings]
         options = " ".join(f"-c {setting}" for setting in settings)
-        log = self.data / "server.log"
-        self._pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-l", str(log), "-o", options)
+        words = ("start", "-w", "-t", str(_START_SECONDS), "-l", str(self.data / "server.log"), "-o", options)
+        # What a killed server leaves (processes that are still ending, shared memory) keeps the next from starting.
+        for _ in range(_START_ATTEMPTS - 1):
+            if self._run("pg_ctl", "-D", str(self.data), *words) == 0:
+                return
+            time.sleep(1)
+        self._pg_ctl(*words)
 
     def _pg_ctl(self, *words: str) -> None:
         if self._run("pg_ctl", "-D", str(self.data), *words):
@@ -116,8 +135,13 @@ class Cluster:
 
     @staticmethod
     def _own(folder: Path) -> None:
+        """Make a folder that is the server's. One that a stranger made, under a name that can be guessed, could hold
+        a socket of theirs."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         user = _server_user()
+        trusted = {os.geteuid()} if user is None else {0, pwd.getpwnam(user).pw_uid}
+        if folder.stat().st_uid not in trusted:
+            raise UsageError(f"{folder} belongs to another user: remove it, or start as its owner")
         if user is not None:
             shutil.chown(folder, user)
 

@@ -1,13 +1,108 @@
-"""The database a migration makes is the one that the code declares."""
+"""The database that migrations and `sql/` make is the one that the code declares, described to its last column."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
 
+import pytest
+from support.postgres import Server, connection
+
+from etl.errors import SchemaMismatch
+from etl.fields import FIELDS
+from etl.store import database as db
 from etl.store import migrate
+from etl.store.database import Connection
 
 pytestmark = pytest.mark.slow
+
+Query = Callable[..., list[tuple[Any, ...]]]
 
 
 def test_file_and_database_agree(database: str) -> None:
     assert migrate.check(database) == []
+
+
+def test_a_difference_is_found(database: str, conn: Connection) -> None:
+    with conn.transaction():
+        conn.execute("ALTER TABLE cdr.gap ADD COLUMN extra integer; DROP INDEX cdr.call_start_time")
+    found = " ".join(migrate.check(database))
+    assert "extra" in found
+    assert "call_start_time" in found
+
+
+def test_every_table_view_and_column_has_a_comment(tables: Query) -> None:
+    bare = tables("""
+        SELECT c.oid::regclass::text, a.attname
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum >= 0 AND NOT a.attisdropped
+        WHERE c.relnamespace IN ('cdr'::regnamespace, 'report'::regnamespace) AND c.relkind IN ('r', 'p', 'v')
+          AND NOT c.relispartition AND c.relname <> 'alembic_version'
+          AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid, 'pg_class') IS NULL)
+    """)
+    assert bare == []
+
+
+def test_the_view_of_calls_shows_every_field_and_names_unknown_codes(conn: Connection, tables: Query) -> None:
+    with conn.transaction():
+        conn.execute(
+            "INSERT INTO cdr.call"
+            " (call_id, id_time, state, source, cause_id, audio_codec_id, modality_id, first_seen_at, recorded_at)"
+            " VALUES ('a', '1970-01-01 00:00+00', 'ongoing', 'start', 3, 77, 'x', now(), now())"
+        )
+    query = "SELECT cause, audio_codec, modality, direction FROM report.calls"
+    assert tables(query) == [("hold", "unknown code 77", "unknown code x", None)]
+    shown = {row[0] for row in tables("SELECT attname FROM pg_attribute WHERE attrelid = 'report.calls'::regclass")}
+    named = {"cause_id", "direction_id", "audio_codec_id", "signaling_id", "modality_id"}
+    assert {field.name for field in FIELDS} - named <= shown
+
+
+def test_upgrading_again_changes_nothing(database: str, tables: Query) -> None:
+    before = tables("SELECT * FROM cdr.sql_file ORDER BY name")
+    again = migrate.upgrade(database)
+    assert (again.before, again.after, again.files) == (migrate.head(), migrate.head(), ())
+    assert tables("SELECT * FROM cdr.sql_file ORDER BY name") == before
+
+
+def test_a_changed_file_of_sql_is_applied_again(database: str, conn: Connection, tables: Query) -> None:
+    with conn.transaction():
+        conn.execute("UPDATE cdr.sql_file SET checksum = 'old'; DROP VIEW report.calls")
+    assert migrate.upgrade(database).files == ("report.sql",)
+    assert tables("SELECT count(*) FROM report.calls") == [(0,)]
+
+
+def test_two_upgrades_at_once_wait_for_each_other(server: Server) -> None:
+    name = f"upgraded_{uuid4().hex[:8]}"
+    url = server.create(name)
+    try:
+        assert migrate.current(url) is None
+        with ThreadPoolExecutor() as threads:
+            done = list(threads.map(lambda _: migrate.upgrade(url), range(3)))
+        assert sorted(str(each.before) for each in done) == [migrate.head(), migrate.head(), "None"]
+        assert migrate.current(url) == migrate.head()
+    finally:
+        server.drop(name)
+
+
+def test_a_database_newer_than_this_version_is_left_alone(database: str, conn: Connection) -> None:
+    with conn.transaction():
+        conn.execute("UPDATE cdr.alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaMismatch, match=r"9999.*update cdr"):
+        migrate.upgrade(database)
+
+
+def test_writing_needs_a_schema(server: Server, conn: Connection) -> None:
+    db.require_schema(conn)
+    with connection(server.cluster.url()) as empty, pytest.raises(SchemaMismatch, match="cdr db upgrade"):
+        db.require_schema(empty)
+
+
+def test_partitions_are_made_by_whoever_comes_first(database: str, tables: Query) -> None:
+    def ensure(_: int) -> int:
+        with connection(database) as opened:
+            return len(opened.execute("SELECT cdr.ensure_partitions('{2005-05-05,2005-06-01}')").fetchall())
+
+    with ThreadPoolExecutor() as threads:
+        assert set(threads.map(ensure, range(4))) == {5}
+    assert tables("SELECT count(*) FROM pg_class WHERE relname ~ '^(call|fact)_2005_0[56]$'") == [(4,)]

@@ -53,7 +53,7 @@ class Stepper:
                     if name in PAUSES:
                         self._reports.put(name)
                         self._go.acquire()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (handed to the test)
             self.failure = error
         self._reports.put("end")
 
