@@ -61,8 +61,14 @@ class Adopter:
         self._log = structlog.get_logger()
         self._stopped = threading.Event()
         self._loader: Loader | None = None
+        self._orphans: list[HeldJournal] = []
         self._free_since: dict[UUID, datetime] = {}
         self._thread = threading.Thread(target=self._run, name="adoption", daemon=True)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What the orphans take that are not loaded yet; known without looking at the disk."""
+        return sum(orphan.bytes_on_disk for orphan in tuple(self._orphans))
 
     def start(self) -> None:
         self._thread.start()
@@ -94,15 +100,21 @@ class Adopter:
         orphans, refused = adopt(self._root)
         for error in refused:
             self._log.error("a journal cannot be opened", error=str(error))
+        self._orphans = list(orphans)
+        for orphan in orphans:  # before any is loaded, for which the database may be away
+            self._guarded(partial(self._take_up, orphan))
         for orphan in orphans:
             with orphan:  # each of them is locked by now: none may be forgotten because another one fails
                 self._guarded(partial(self._adopt, orphan))
+            self._orphans.remove(orphan)
         self._guarded(self._close_ownerless)
 
-    def _adopt(self, orphan: HeldJournal) -> None:
+    def _take_up(self, orphan: HeldJournal) -> None:
+        """Ask for the details that the dead process still owed."""
         self._log.info("adopting the journal of a dead process", journal=str(orphan.id))
-        since = self._clock.now() - self._owed_for
-        self._on_owed(outstanding(orphan, self._interpreter, since))
+        self._on_owed(outstanding(orphan, self._interpreter, self._clock.now() - self._owed_for))
+
+    def _adopt(self, orphan: HeldJournal) -> None:
         try:
             self._load(orphan)
         except JournalDamaged as error:

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, repeat
 from uuid import UUID, uuid4
 
 import structlog
@@ -23,7 +24,7 @@ from etl.errors import CdrError, DatabaseError, RecorderUnavailable
 from etl.ingest.interpret import Source
 from etl.jobs.reconcile import Means, Reconciliation, Report
 from etl.model import Json, Kind
-from etl.protocol.answers import DetailAnswer, ListAnswer, UnknownCall
+from etl.protocol.answers import Answer, DetailAnswer, Failed, ListAnswer, NotUnderstood, UnknownCall
 from etl.recorder.clock import Clock
 from etl.recorder.queries import Queries
 from etl.recorder.session import Ending, Session
@@ -223,6 +224,7 @@ class RecorderTask:
             self._complain("unreachable", error=str(error))
         finally:
             self._session = None
+            self._listed = False
             self._subscribed.clear()
             self._list_wanted.clear()
             self._metrics.connected.labels(self.recorder.name).set(0)
@@ -258,28 +260,30 @@ class RecorderTask:
     async def _lists(self) -> None:
         while True:
             await self._list_wanted.wait()
-            self._list_wanted.clear()
-            for pause in (*LIST_PAUSES, *([LIST_PAUSES[-1]] * 1_000_000)):
+            for pause in chain(LIST_PAUSES, repeat(LIST_PAUSES[-1])):
+                self._list_wanted.clear()
                 if not self.subscribed or await self._ask_list():
                     break
                 await _either(self._list_wanted, pause)
 
     async def _ask_list(self) -> bool:
+        """Whether there is a whole list, and no other is wanted since it was asked for."""
         session = self._session
         if session is None:
             return True
         try:
             answer = await self._queries.call_list(session.id)
-        except RecorderUnavailable as error:
+        except CdrError as error:
             self._set_error(str(error))
             return False
         if not isinstance(answer, ListAnswer):
-            self._set_error(f"the list was not understood or refused: {answer}")
+            self._set_error(f"recorder {self.recorder.name}: {_told(answer)}")
             return False
-        # A pause while the list was under way wants another one.
-        self._listed = not self._list_wanted.is_set()
         self._comparison_wanted.set()
-        return self._listed
+        if self._list_wanted.is_set():  # a pause while the list was under way wants another one
+            return False
+        self._listed = self._session is session
+        return True
 
     def _set_error(self, told: str) -> None:
         self.standing.last_error = told
@@ -388,6 +392,15 @@ class RecorderTask:
                 self._set_state("failed", f"{type(error).__name__}: {error}")
                 self._log.exception("failed unexpectedly; this is a bug, please report it")
             await _either(self._stopping, FAILURE_PAUSE)
+
+
+def _told(answer: Answer) -> str:
+    """Why an answer is no list, for the user."""
+    if isinstance(answer, Failed):
+        return f"it refused the list (code {answer.code}): {answer.text}"
+    if isinstance(answer, NotUnderstood):
+        return f"its list is not understood ({answer.reason}: {answer.detail}); it is in quarantine"
+    return "it answered the list with something else"
 
 
 async def _either(event: asyncio.Event, seconds: float | None) -> None:

@@ -154,7 +154,7 @@ class Worker:
 
     def _mind_backlog(self) -> None:
         """At its limit, or with a full disk, the journal takes no more: say so and stop listening (G6)."""
-        limit, size, failing = self.settings.worker.journal_limit, self.journal.bytes_on_disk, self.journal.failing
+        limit, size, failing = self.settings.worker.journal_limit, self._bytes_on_disk(), self.journal.failing
         if failing is not None or size >= limit:
             told = str(failing) if failing else f"the journal has reached its limit ({size:,} of {limit:,} bytes)"
             if not self._held:
@@ -168,8 +168,12 @@ class Worker:
             for recorder in self.recorders:
                 recorder.release()
 
+    def _bytes_on_disk(self) -> int:
+        """Of our journal, and of those of dead processes that wait for the database with it."""
+        return self.journal.bytes_on_disk + self._adopter.bytes_on_disk
+
     def _measure(self) -> None:
-        self.metrics.journal_bytes.set(self.journal.bytes_on_disk)
+        self.metrics.journal_bytes.set(self._bytes_on_disk())
         self.metrics.backlog_messages.set(self.journal.last_sequence - self.loader.sequence)
         self.metrics.database_up.set(self.loader.connected.is_set())
 
@@ -292,7 +296,7 @@ class Worker:
     def _facts(self) -> tuple[tuple[str, str], ...]:
         return (
             ("Journaled messages not yet in the database", f"{self.journal.last_sequence - self.loader.sequence:,}"),
-            ("Journal on disk", f"{self.journal.bytes_on_disk:,} bytes"),
+            ("Journals on disk", f"{self._bytes_on_disk():,} bytes"),
             ("Database", "connected" if self.loader.connected.is_set() else self.loader.database_error),
         )
 
