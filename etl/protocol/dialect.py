@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -58,6 +59,12 @@ class Dialect:
     finished_states: tuple[str, ...] = ("1", "recorded")
     field_names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     """The site's name of a field -> the name we know it by (see `etl.fields`)."""
+
+    @cached_property
+    def known_fields(self) -> Mapping[str, str]:
+        """Every name that a field has at this site -> the name we know it by; ids and the state are none."""
+        names = {**{name: name for name in BY_WIRE_NAME}, **self.field_names}
+        return {name: ours for name, ours in names.items() if name not in (*self.id_names, self.state_name)}
 
     @classmethod
     def from_overrides(cls, overrides: Mapping[str, Any]) -> Dialect:

@@ -68,6 +68,7 @@ class Unplaced:
     detail: str = ""
 
 
+_Parts: TypeAlias = dict[str, list[etree._Element]]
 Message: TypeAlias = Notification | KeepAlive | Response | Unplaced
 
 
@@ -77,7 +78,7 @@ def read(root: etree._Element, dialect: Dialect) -> tuple[Message, ...]:
         return (Unplaced("unknown_root", local_name(root)),)
     errors = _texts_of_errors(root, dialect)
     found: list[Message] = []
-    for child in _elements(root):
+    for child in root:
         found += _read_child(child, errors, dialect)
     if not found:
         found.append(Unplaced("error_without_response", "; ".join(errors)) if errors else Unplaced("empty"))
@@ -90,104 +91,96 @@ def _read_child(element: etree._Element, errors: list[str], dialect: Dialect) ->
         return _notification(element, dialect)
     if name == dialect.response:
         return (_response(element, errors, dialect),)
-    if name == dialect.error:
-        return ()  # read with the response beside it
+    if name in ("", dialect.error):
+        return ()  # an error message is read with the response beside it
     return (Unplaced("unknown_message", name),)
 
 
 def _notification(element: etree._Element, dialect: Dialect) -> list[Message]:
-    type_ = (element.get(dialect.type_attribute) or "").strip()
+    type_ = _attribute(element, dialect.type_attribute)
     kind = {dialect.call_start: Kind.START, dialect.call_end: Kind.END}.get(type_)
     if kind is None:
         return [Unplaced("unknown_notification", type_)]
-    strange = [Unplaced("unknown_in_notification", name) for name in _strange(element, {dialect.call})]
-    records, bad = _records(element, dialect.call, read_call, dialect)
+    parts = _parts(element)
+    records, bad = _records(parts.pop(dialect.call, []), read_call, dialect)
+    strange = [Unplaced("unknown_in_notification", name) for name in sorted(parts)]
     if not records and not bad:
         return [*strange] or [Unplaced("notification_without_call", type_)]
     return [Notification(kind, records, bad), *strange]
 
 
 def _response(element: etree._Element, errors: list[str], dialect: Dialect) -> KeepAlive | Response | Unplaced:
-    code = (element.get(dialect.code_attribute) or "").strip()
-    request_id = _request_id(element, dialect)
-    names = [local_name(child) for child in _elements(element)]
-    alive = element.find(f"{{*}}{dialect.keepalive}")
-    if names == [dialect.keepalive] and request_id is None and code in ("", dialect.success_code):
-        return _keepalive(alive, dialect)
+    code = _attribute(element, dialect.code_attribute)
+    parts = _parts(element)
+    request_id = _request_id(element, parts, dialect)
+    if set(parts) == {dialect.keepalive} and request_id is None and code in ("", dialect.success_code):
+        return _keepalive(parts[dialect.keepalive][0], dialect)
     if not code:
         return Unplaced("response_without_code")
-    return _answer(element, request_id, code, errors, dialect)
+    return _answer(parts, request_id, code, "; ".join(errors) or None, dialect)
 
 
-def _keepalive(element: etree._Element | None, dialect: Dialect) -> KeepAlive | Unplaced:
+def _keepalive(element: etree._Element, dialect: Dialect) -> KeepAlive | Unplaced:
     seconds = _interval(element, dialect)
     if seconds is None:
-        given = "" if element is None else element.get(dialect.keepalive_attribute) or ""
-        return Unplaced("bad_keepalive", given)
+        return Unplaced("bad_keepalive", _attribute(element, dialect.keepalive_attribute))
     return KeepAlive(seconds)
 
 
-def _answer(
-    element: etree._Element, request_id: str | None, code: str, errors: list[str], dialect: Dialect
-) -> Response:
-    calls, bad_calls = _records(element, dialect.call, read_call, dialect)
-    details, bad_details = _records(element, dialect.record, read_record, dialect)
-    alive = element.find(f"{{*}}{dialect.keepalive}")
-    seconds = _interval(alive, dialect)
-    strange = _strange(element, {dialect.request, dialect.keepalive, dialect.error, dialect.call, dialect.record})
+def _answer(parts: _Parts, request_id: str | None, code: str, error: str | None, dialect: Dialect) -> Response:
+    calls, bad_calls = _records(parts.get(dialect.call, ()), read_call, dialect)
+    details, bad_details = _records(parts.get(dialect.record, ()), read_record, dialect)
+    alive = next(iter(parts.get(dialect.keepalive, ())), None)
+    seconds = None if alive is None else _interval(alive, dialect)
+    strange = set(parts) - {dialect.request, dialect.keepalive, dialect.error, dialect.call, dialect.record}
     if alive is not None and seconds is None:
-        strange = (*strange, dialect.keepalive)
+        strange.add(dialect.keepalive)
     ok = code == dialect.success_code
-    error = "; ".join(errors) or None
     unknown = not ok and re.search(dialect.unknown_call_pattern, error or "", re.IGNORECASE) is not None
     bad = bad_calls + bad_details
-    return Response(request_id, code, ok, seconds, calls, details, bad, error, unknown, strange)
+    return Response(request_id, code, ok, seconds, calls, details, bad, error, unknown, tuple(sorted(strange)))
 
 
-def _request_id(element: etree._Element, dialect: Dialect) -> str | None:
-    """The id that the request echoed inside carries, else the one on the response itself (documented for failures)."""
-    echo = element.find(f"{{*}}{dialect.request}")
-    for holder in (echo, element):
-        if holder is not None and (found := (holder.get(dialect.id_attribute) or "").strip()):
-            return found
-    return None
+def _request_id(element: etree._Element, parts: _Parts, dialect: Dialect) -> str | None:
+    """The id that the echoed request carries, else the one on the response itself (documented for failures)."""
+    holders = (*parts.get(dialect.request, ()), element)
+    return next((found for holder in holders if (found := _attribute(holder, dialect.id_attribute))), None)
 
 
-def _interval(element: etree._Element | None, dialect: Dialect) -> float | None:
-    """Seconds until the next keep-alive; None without one, or where the value makes no sense."""
-    text = "" if element is None else (element.get(dialect.keepalive_attribute) or "").strip()
+def _interval(element: etree._Element, dialect: Dialect) -> float | None:
+    """Seconds until the next keep-alive; None where the value makes no sense."""
+    text = _attribute(element, dialect.keepalive_attribute)
     seconds = float(text) * dialect.keepalive_unit if _NUMBER.fullmatch(text) else 0.0
     return seconds if 0 < seconds <= LONGEST_KEEPALIVE else None
 
 
 def _records(
-    parent: etree._Element,
-    name: str,
+    elements: Iterable[etree._Element],
     read_one: Callable[[etree._Element, Dialect], Record | BadRecord],
     dialect: Dialect,
 ) -> tuple[tuple[Record, ...], tuple[BadRecord, ...]]:
-    good: list[Record] = []
-    bad: list[BadRecord] = []
-    for child in _elements(parent):
-        if local_name(child) == name:
-            found = read_one(child, dialect)
-            good.append(found) if isinstance(found, Record) else bad.append(found)
-    return tuple(good), tuple(bad)
-
-
-def _strange(parent: etree._Element, known: set[str]) -> tuple[str, ...]:
-    names = {local_name(child) for child in _elements(parent)} - known
-    return (*sorted(names), *(("#text",) if own_text(parent) else ()))
+    found = [read_one(element, dialect) for element in elements]
+    good = tuple(record for record in found if isinstance(record, Record))
+    return good, tuple(record for record in found if isinstance(record, BadRecord))
 
 
 def _texts_of_errors(root: etree._Element, dialect: Dialect) -> list[str]:
     """What the error messages anywhere in the document say: description and text."""
     found = []
     for element in root.iter(f"{{*}}{dialect.error}"):
-        parts = ((element.get(dialect.description_attribute) or "").strip(), own_text(element))
+        parts = (_attribute(element, dialect.description_attribute), own_text(element))
         found.append(": ".join(part for part in parts if part))
     return [text for text in found if text]
 
 
-def _elements(parent: etree._Element) -> list[etree._Element]:
-    return [child for child in parent if isinstance(child.tag, str)]
+def _parts(parent: etree._Element) -> _Parts:
+    """The children by name; loose text stands under `#text`."""
+    parts: _Parts = {"#text": [parent]} if own_text(parent) else {}
+    for child in parent:
+        if name := local_name(child):
+            parts.setdefault(name, []).append(child)
+    return parts
+
+
+def _attribute(element: etree._Element, name: str) -> str:
+    return (element.get(name) or "").strip()

@@ -8,12 +8,10 @@ Namespaces are ignored: names are compared by their local part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lxml import etree
 
-from etl.fields import BY_WIRE_NAME
 from etl.model import Json, Record
 from etl.protocol.dialect import Dialect
 
@@ -57,17 +55,13 @@ def own_text(element: etree._Element) -> str:
     """The element's own text, stripped; comments and processing instructions do not cut it."""
     text = element.text or ""
     if len(element):
-        text += "".join(child.tail or "" for child in element)
+        text += "".join([child.tail or "" for child in element])
     return text.strip()
 
 
 def _read(element: etree._Element, dialect: Dialect, call_id: str | None) -> Record | BadRecord:
-    found = _Found()
-    for name, value in _parts(element):
-        _place(found, name, value, dialect)
-    if text := own_text(element):
-        _keep(found.extras, "#text", text)
-    call_id = call_id or _chosen(found, dialect)
+    found = _found(element, dialect)
+    call_id = call_id or next((found.ids[name][0] for name in dialect.id_names if name in found.ids), None)
     raw = etree.tostring(element, encoding="utf-8", with_tail=False)
     if call_id is None:
         return BadRecord("no_id", raw)
@@ -78,55 +72,53 @@ def _read(element: etree._Element, dialect: Dialect, call_id: str | None) -> Rec
     return Record(call_id, found.state, found.fields, found.extras, raw)
 
 
-def _parts(element: etree._Element) -> Iterator[tuple[str, Json]]:
-    """Everything an element holds by name: children first, for a record's id is a child before an attribute."""
+def _found(element: etree._Element, dialect: Dialect) -> _Found:
+    """Everything an element holds. Children go first: a record's id is a child before it is an attribute."""
+    found = _Found()
     for child in element:
-        if name := local_name(child):
-            yield name, _json(child)
-    yield from _attributes(element)
+        name = local_name(child)
+        if len(child) or child.keys():
+            _place_nested(found, name, _json(child), dialect)
+        elif name and (text := child.text) and (text := text.strip()):
+            _place(found, name, text, dialect)
+    for name, value in _attributes(element):
+        if value:
+            _place(found, name, value, dialect)
+    if text := own_text(element):
+        _keep(found.extras, "#text", text)
+    return found
 
 
-def _attributes(element: etree._Element) -> Iterator[tuple[str, str]]:
-    for key, value in element.attrib.items():
-        yield str(key).rpartition("}")[2], str(value).strip()
+def _attributes(element: etree._Element) -> list[tuple[str, str]]:
+    return [(str(key).rpartition("}")[2], str(value).strip()) for key, value in element.items()]
 
 
-def _place(found: _Found, name: str, value: Json, dialect: Dialect) -> None:
-    if not value:
-        return
-    text, rest = _split(value)
-    if rest:
-        _keep(found.extras, name, rest)
-    if text is None:
-        return
-    ours = dialect.field_names.get(name, name)
-    if name in dialect.id_names:
+def _place(found: _Found, name: str, text: str, dialect: Dialect) -> None:
+    """Put a value where it belongs: the first of a field is its value, others are extras."""
+    ours = dialect.known_fields.get(name)
+    if ours is not None and ours not in found.fields:
+        found.fields[ours] = text
+    elif name in dialect.id_names:
         found.ids.setdefault(name, []).append(text)
     elif name == dialect.state_name and found.state is None:
         found.state = text
-    elif ours in BY_WIRE_NAME and ours not in found.fields:
-        found.fields[ours] = text
     else:
         _keep(found.extras, name, text)
 
 
-def _split(value: Json) -> tuple[str | None, Json]:
-    """A simple value's text, and what else there is: the attributes beside it, or all of a nested value."""
-    if isinstance(value, str):
-        return value, None
-    if isinstance(value, dict) and "#text" in value and all(key.startswith(("#", "@")) for key in value):
-        return str(value["#text"]), {key: item for key, item in value.items() if key != "#text"}
-    return None, value
-
-
-def _chosen(found: _Found, dialect: Dialect) -> str | None:
-    return next((found.ids[name][0] for name in dialect.id_names if name in found.ids), None)
+def _place_nested(found: _Found, name: str, value: Json, dialect: Dialect) -> None:
+    """A value with more than text: what is only text and attributes still has a value; the rest is extras."""
+    if isinstance(value, dict) and all(key[0] in "#@" for key in value):
+        if text := value.pop("#text", None):
+            _place(found, name, str(text), dialect)
+    elif isinstance(value, str) and value:
+        _place(found, name, value, dialect)
+        return
+    _keep(found.extras, name, value)
 
 
 def _json(element: etree._Element) -> Json:
     """The element as JSON without empty things: text where it holds nothing else, else an object."""
-    if not len(element) and not element.attrib:
-        return (element.text or "").strip()
     tree: dict[str, Json] = {}
     for key, value in _attributes(element):
         _keep(tree, f"@{key}", value)

@@ -140,6 +140,7 @@ def test_a_keepalive_needs_no_code_and_its_unit_is_the_dialects() -> None:
         ("<Response code='0'><Request id='7' type='MuteState'/></Response>", "7"),
         ("<Response code='2' type='X' id='9'/>", "9"),
         ("<Response code='2' id='9'><Request id='7'/></Response>", "7"),
+        ("<Response code='0' id='1'><Keepalive time='5'/></Response>", "1"),
         ("<Response code='0' id=''><Keepalive time='1'/><Call id='1'/></Response>", None),
     ],
 )
