@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.util import find_spec
@@ -174,8 +174,44 @@ def programs() -> Path:
 
 
 def cluster(data_dir: Path) -> Cluster:
-    """The embedded server of a data folder."""
-    return Cluster(programs(), data_dir.resolve() / "postgres", ("max_connections=50",))
+    """The embedded server of a data folder.
+
+    Raises `UsageError` where the extra is not installed, or where we are root and the server's user cannot get to
+    the data folder.
+    """
+    data = data_dir.resolve() / "postgres"
+    closed = _closed_to_others(data_dir.resolve())
+    if closed is not None:
+        raise UsageError(
+            f"{data_dir}: as root the embedded PostgreSQL runs as user {_server_user()}, who may not enter {closed}:"
+            " choose a worker.data_dir elsewhere, or start as another user"
+        )
+    return Cluster(_reachable(programs()), data, ("max_connections=50",))
+
+
+def _closed_to_others(folder: Path) -> Path | None:
+    """The first folder above that the server's user cannot enter; None where it can, or where we are the user."""
+    if _server_user() is None:
+        return None
+    above = [each for each in reversed(folder.parents) if each.exists()]
+    return next((each for each in above if not each.stat().st_mode & 0o001), None)
+
+
+def _reachable(found: Path) -> Path:
+    """The programs where the server's user can run them: an installation below root's home is copied once."""
+    if _closed_to_others(found) is None:
+        return found
+    name = sha256(str(found).encode()).hexdigest()[:12]
+    copy = Path(tempfile.gettempdir()) / f"cdr-postgres-programs-{name}"
+    if not copy.exists():
+        made = Path(tempfile.mkdtemp(prefix=f"{copy.name}-", dir=copy.parent))
+        shutil.copytree(found.parent, made / "pg", symlinks=True)
+        made.chmod(0o755)
+        with suppress(OSError):  # somebody else was faster
+            made.rename(copy)
+    if copy.stat().st_uid != 0:
+        raise UsageError(f"{copy} belongs to another user: remove it")
+    return copy / "pg" / found.name
 
 
 def start(data_dir: Path) -> str:
