@@ -166,8 +166,12 @@ class Puppet:
         self._peers.put_nowait(peer)
 
     async def peer(self) -> Peer:
-        """The next connection."""
+        """The next connection, which is due."""
         return await soon(self._peers.get())
+
+    async def next_peer(self) -> Peer:
+        """The next connection, whenever it comes."""
+        return await self._peers.get()
 
     async def close(self) -> None:
         if self._server is not None:
@@ -175,6 +179,40 @@ class Puppet:
         for peer in self.accepted:
             peer.writer.transport.abort()
         await asyncio.sleep(0)
+
+
+class Lobby:
+    """Sorts the connections of a puppet by what they ask for first."""
+
+    def __init__(self, server: Puppet) -> None:
+        self._server = server
+        self.port = server.port
+        self._sessions: asyncio.Queue[tuple[Peer, Asking]] = asyncio.Queue()
+        self._queries: asyncio.Queue[tuple[Peer, Asking]] = asyncio.Queue()
+        self._sorting = asyncio.create_task(self._sort())
+
+    async def session(self) -> tuple[Peer, Asking]:
+        """The next connection that wants to subscribe, with its request."""
+        return await soon(self._sessions.get())
+
+    async def query(self) -> tuple[Peer, Asking]:
+        """The next connection that asks for something, with its first request."""
+        return await soon(self._queries.get())
+
+    async def close(self) -> None:
+        self._sorting.cancel()
+        await asyncio.gather(self._sorting, return_exceptions=True)
+
+    async def _sort(self) -> None:
+        async with asyncio.TaskGroup() as greeting:
+            while True:
+                greeting.create_task(self._greet(await self._server.next_peer()))
+
+    async def _greet(self, peer: Peer) -> None:
+        with contextlib.suppress(EOFError, ConnectionError, TimeoutError):
+            request = await peer.request()
+            queue = self._sessions if request.type == "SubscribeOnCallEvent" else self._queries
+            queue.put_nowait((peer, request))
 
 
 @contextlib.asynccontextmanager
