@@ -66,7 +66,11 @@ class Hub:
         self._reservation = socket.socket(family)
         # bound but not listening: while the port is shut, nobody else can get it, and clients are refused
         self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._reservation.bind((self._config.host, self._config.port))
+        try:
+            self._reservation.bind((self._config.host, self._config.port))
+        except OSError:
+            self._reservation.close()
+            raise
         await self.open_port()
 
     async def open_port(self) -> None:
