@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -23,6 +23,7 @@ from etl.ingest.loader import Loaded, Loader
 from etl.ingest.sink import JournalSink
 from etl.jobs.reconcile import Reconciliation
 from etl.journal.journal import Journal
+from etl.journal.writer import Limits
 from etl.model import Json
 from etl.recorder.clock import Clock, SystemClock
 from etl.store import pending, recorders
@@ -39,10 +40,18 @@ COUNT_EVERY = 30.0
 """Seconds between two counts of what the database holds, for metrics."""
 RESUME_BELOW = 0.9
 """Sessions are opened again when the journal is below this share of its limit."""
+SEGMENTS = 20
+"""A journal at its limit has at least so many segments."""
 DRAIN = 20.0
 """Seconds a stopping worker gives the disk and the database to take what was read."""
 
 Connect: TypeAlias = Callable[[], Connection]
+
+
+def _limits(journal_limit: int) -> Limits:
+    """Only whole segments are deleted: many of them must fit below the limit, or it would never get smaller."""
+    usual = Limits()
+    return replace(usual, segment_bytes=min(usual.segment_bytes, journal_limit // SEGMENTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class Worker:
         self._held = ""
         readers = Interpreter(settings)
         worker, root = settings.worker, settings.worker.data_dir / "journal"
-        self.journal = Journal.create(root)
+        self.journal = Journal.create(root, _limits(worker.journal_limit))
         self._sink = JournalSink(self.journal, self._clock)
         self.recorders = [
             RecorderTask(

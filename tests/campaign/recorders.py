@@ -10,6 +10,7 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -39,10 +40,15 @@ async def serve(schedule: Schedule, folder: Path) -> None:
         for traffic, simulator in zip(traffics, simulators, strict=True):
             traffic.start()
             Saboteur(simulator).start()
-        for traffic in traffics:
-            await traffic.finished.wait()
-        _tell(folder / "quiet", "")
+        telling = asyncio.create_task(_tell_when_quiet(traffics, folder))
         await stop.wait()
+        telling.cancel()
+
+
+async def _tell_when_quiet(traffics: Sequence[Traffic], folder: Path) -> None:
+    for traffic in traffics:
+        await traffic.finished.wait()
+    _tell(folder / "quiet", "")
 
 
 def _tell(path: Path, text: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -82,18 +83,24 @@ def campaign(plan: Schedule, where: Path) -> list[Verdict]:
             finally:
                 director.end()
         evidence = _evidence(plan, where, cluster, director.outages)
-    left = [path.name for path in (where / "data" / "journal").iterdir()]
-    return [*judge(evidence), Verdict("the stopped worker leaves no journal behind", 1, tuple(left))]
+    left = tuple(journals(director.worker))
+    return [*judge(evidence), Verdict("the stopped worker leaves no journal behind", 1, left)]
+
+
+def journals(worker: WorkerProcess) -> list[str]:
+    """The journals in a worker's data_dir, its own one too."""
+    root = worker.data_dir / "journal"
+    return [path.name for path in root.iterdir()] if root.exists() else []
 
 
 def _workers(
-    plan: Schedule, where: Path, cluster: embedded.Cluster, ports: dict[str, int]
+    plan: Schedule, where: Path, cluster: embedded.Cluster, ports: Mapping[str, int]
 ) -> tuple[WorkerProcess, WorkerProcess, WorkerProcess]:
     """The worker, a second one on its data_dir, and a stranger with one of its own."""
     made = []
     for name, data_dir in (("worker", "data"), ("second", "data"), ("stranger", "data-of-stranger")):
         config = where / f"{name}.toml"
-        text = stage.configuration(cluster.url(), where / data_dir, iter(plan.recorders), ports)
+        text = stage.configuration(cluster.url(), where / data_dir, plan.recorders, ports)
         config.write_text(text, encoding="utf-8")
         made.append(WorkerProcess(config, where / data_dir, where / f"{name}.log"))
     first, second, third = made
@@ -142,9 +149,9 @@ class Director:
                 self._wipe()
             case Do.FREEZE:
                 self._begin("worker")
-                self.worker.send(stage.signal.SIGSTOP)
+                self.worker.send(signal.SIGSTOP)
             case Do.THAW:
-                self.worker.send(stage.signal.SIGCONT)
+                self.worker.send(signal.SIGCONT)
                 self._over("worker")
             case Do.CRASH_DATABASE:
                 self._begin("database")
@@ -182,7 +189,7 @@ class Director:
                 each.stop()
 
     def _settled(self) -> bool:
-        """No session without an owner, and no call that is still to be asked for."""
+        """No session without an owner, no journal of a dead process, and no call that is still to be asked for."""
         owed = (
             "SELECT count(*) FROM cdr.fact f JOIN cdr.call c USING (call_id, id_time) WHERE "
             "(f.kind = 'end' AND c.state = 'ended' AND now() - f.first_observed_at < make_interval(secs => %(late)s))"
@@ -191,7 +198,7 @@ class Director:
         )
         with database.connect(self.cluster.url()) as connection:
             row = connection.execute(owed, {"late": GIVE_UP + REFETCH_AFTER + 3}).fetchone()
-            return row == (0,) and not ownerless(connection)
+            return row == (0,) and not ownerless(connection) and len(journals(self.worker)) == 1
 
     def end(self) -> None:
         """Whatever happened, leave no process behind."""
@@ -203,7 +210,8 @@ class Director:
 
     def _over(self, what: str) -> None:
         """An outage is over. One of the worker with its data_dir deleted is `wiped`: it reaches further back."""
-        since, wiped = self._since.pop(what, None), what == "worker" and self._since.pop("wiped", None)
+        since = self._since.pop(what, None)
+        wiped = what == "worker" and self._since.pop("wiped", None) is not None
         if since is not None:
             self.outages.append(Outage("wiped" if wiped else what, Interval(since, datetime.now(UTC))))
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +66,17 @@ def recorders(plan: Schedule, folder: Path) -> Iterator[Mapping[str, int]]:
         process.wait(20)
 
 
-def configuration(url: str, data_dir: Path, simulated: Iterator[SimulatorConfig], ports: Mapping[str, int]) -> str:
+def configuration(
+    url: str,
+    data_dir: Path,
+    simulated: Iterable[SimulatorConfig],
+    ports: Mapping[str, int],
+    give_up: float = schedule.GIVE_UP,
+) -> str:
     """A cdr.toml with short times."""
     head = (
         f'[database]\nurl = "{url}"\n\n[worker]\ndata_dir = "{data_dir}"\nmargin = "{schedule.MARGIN:g}s"\n'
-        f'refetch_after = "{schedule.REFETCH_AFTER:g}s"\ndetail_give_up = "{schedule.GIVE_UP:g}s"\n\n'
+        f'refetch_after = "{schedule.REFETCH_AFTER:g}s"\ndetail_give_up = "{give_up:g}s"\n\n'
         f'[http]\nlisten = ""\n\n[recorder_defaults]\nrequest_timeout = "{schedule.REQUEST_TIMEOUT:g}s"\n'
         f'probe_every = "{schedule.PROBE_EVERY:g}s"\n'
     )
@@ -90,6 +96,12 @@ class WorkerProcess:
     data_dir: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    _logged: int = 0
+
+    @property
+    def came_up(self) -> bool:
+        """The process has got as far as to do something."""
+        return b"worker started" in self.log.read_bytes()[self._logged :]
 
     @property
     def running(self) -> bool:
@@ -99,6 +111,7 @@ class WorkerProcess:
         assert not self.running
         words = (sys.executable, "-c", RUN, "worker", "--config", str(self.config))
         with self.log.open("ab") as log:
+            self._logged = log.tell()
             self.process = subprocess.Popen(words, stdout=log, stderr=log, env=_environment())
 
     def send(self, number: signal.Signals) -> None:
@@ -114,10 +127,13 @@ class WorkerProcess:
         self.process.wait(STOP_TIMEOUT)
 
     def stop(self) -> None:
-        """Ask it to stop and wait for it; raises RuntimeError if it does not end with 0."""
+        """Ask it to stop and wait for it; raises RuntimeError if it does not end as it should.
+
+        One that is not up yet ends by the signal itself.
+        """
         self.send(signal.SIGTERM)
         assert self.process is not None
-        if code := self.process.wait(STOP_TIMEOUT):
+        if (code := self.process.wait(STOP_TIMEOUT)) and self.came_up:
             raise RuntimeError(f"the worker stopped with exit code {code}: see {self.log}")
 
     def end(self) -> None:

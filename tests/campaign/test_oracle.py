@@ -172,10 +172,17 @@ def test_an_outage_of_the_worker_excuses_a_gap_and_one_of_the_database_does_not(
 def test_a_gap_long_after_the_fault_is_seen(evidence: Evidence) -> None:
     """Nobody subscribed for a minute, though the recorder was there: truth and gaps agree, and yet it is wrong."""
     truth = Truth()
-    lines = [ConnectionLine(at(5), 1, "opened"), ConnectionLine(at(5), 1, "subscribed"), FaultLine(at(28), "drop", "moment", 1),
-             ConnectionLine(at(28), 1, "closed"), ConnectionLine(at(120), 3, "opened"), ConnectionLine(at(120), 3, "subscribed"),
-             ServedLine(at(121), "list"), ServedLine(at(122), "list")]  # fmt: skip
-    for line in (RecorderLine(at(0), NAME, "NY", "UTC", 1, 1), *lines):
+    for line in (
+        RecorderLine(at(0), NAME, "NY", "UTC", 1, 1),
+        ConnectionLine(at(5), 1, "opened"),
+        ConnectionLine(at(5), 1, "subscribed"),
+        FaultLine(at(28), "drop", "moment", 1),
+        ConnectionLine(at(28), 1, "closed"),
+        ConnectionLine(at(120), 3, "opened"),
+        ConnectionLine(at(120), 3, "subscribed"),
+        ServedLine(at(121), "list"),
+        ServedLine(at(122), "list"),
+    ):
         truth.add(line)
     sessions = (session(1, 5, 28, 28, "drop"), session(2, 120, 140, 141, "stop"))
     changed = with_sessions(doctored(evidence, facts={}, calls={}), *sessions)

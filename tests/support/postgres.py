@@ -16,13 +16,13 @@ from psycopg import sql
 
 from etl.store import database, embedded, migrate
 
-_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=40")
+_FAST = ("fsync=off", "full_page_writes=off", "max_connections=40")
 _numbers = count(1)
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server of this test run. `fast` ones lose data in a power cut, which no test makes."""
+    """A server of this test run. It loses data in a power cut of the machine, which no test makes, but in no crash."""
 
     name: str
     cluster: embedded.Cluster
