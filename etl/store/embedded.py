@@ -203,15 +203,18 @@ def _reachable(found: Path) -> Path:
         return found
     name = sha256(str(found).encode()).hexdigest()[:12]
     copy = Path(tempfile.gettempdir()) / f"cdr-postgres-programs-{name}"
+    package = found.parent.parent
     if not copy.exists():
         made = Path(tempfile.mkdtemp(prefix=f"{copy.name}-", dir=copy.parent))
-        shutil.copytree(found.parent, made / "pg", symlinks=True)
+        for part in package.parent.glob(f"{package.name}*"):  # its libraries lie beside it
+            if part.is_dir():
+                shutil.copytree(part, made / part.name, symlinks=True)
         made.chmod(0o755)
         with suppress(OSError):  # somebody else was faster
             made.rename(copy)
     if copy.stat().st_uid != 0:
         raise UsageError(f"{copy} belongs to another user: remove it")
-    return copy / "pg" / found.name
+    return copy / found.relative_to(package.parent)
 
 
 def start(data_dir: Path) -> str:
