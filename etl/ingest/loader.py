@@ -7,6 +7,7 @@ data it speaks of; whatever fails, the loader connects again and goes on from th
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,7 +31,7 @@ ROWS = 2_000
 BYTES = 16_000_000
 """Bytes of bodies in one batch, at the most (a single larger document makes a batch of its own)."""
 GATHER = 0.05
-"""Seconds in which a batch gathers what else is coming."""
+"""Seconds in which a batch gathers what else is coming, or came while the last batch was written."""
 POLL = 1.0
 """Seconds after which a quiet loader looks whether it should stop."""
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -85,6 +86,7 @@ class Loader:
         self._locked_runs = locked_runs
         self._ends: dict[str, datetime] = {}
         self._remembered: dict[int, Sessions] = {}
+        self._read_at = 0.0
         self._stop = threading.Event()
         self._log = structlog.get_logger().bind(journal=str(source.id))
         self.sequence = 0
@@ -137,6 +139,7 @@ class Loader:
     def _step(self, load: _Load, until: int | None) -> None:
         if until is None and not self._wait(load):
             return
+        self._read_at = time.monotonic()
         entries = self._source.read(load.sequence, ROWS, BYTES)
         if entries:
             batch, written = load.write(entries)
@@ -145,12 +148,18 @@ class Loader:
             self._on_loaded(Loaded(written, self._waits(batch, written)))
 
     def _wait(self, load: _Load) -> bool:
-        """Wait until there is something to load, and a moment longer for what else is coming."""
-        if not self._source.wait(load.sequence, POLL):
-            load.ping()
-            self._stop.wait(GATHER)  # a finished journal does not wait
-            return False
-        self._stop.wait(GATHER)
+        """Wait until there is something to load, and a moment longer for what else is coming.
+
+        What came while the last batch was written has gathered since then.
+        """
+        since = self._read_at
+        if not self._source.wait(load.sequence, 0):
+            if not self._source.wait(load.sequence, POLL):
+                load.ping()
+                self._stop.wait(GATHER)  # a finished journal does not wait
+                return False
+            since = time.monotonic()
+        self._stop.wait(max(since + GATHER - time.monotonic(), 0.0))
         return True
 
     def _waits(self, batch: Batch, written: Written) -> tuple[float, ...]:
