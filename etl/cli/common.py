@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -108,8 +108,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
 
 
 def safe(value: object) -> str:
-    """Text without anything that a terminal would obey."""
-    text = "" if value is None else value.isoformat(" ", "seconds") if isinstance(value, datetime) else str(value)
+    """Text without anything that a terminal would obey; times in UTC, to the second."""
+    text = "" if value is None else str(value)
+    if isinstance(value, datetime):
+        text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

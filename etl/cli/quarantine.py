@@ -60,7 +60,7 @@ def show(number: int, config_file: ConfigOption = None, as_json: JsonOption = Fa
     session = str(item.session or "")
     words = [
         ("recorder", item.recorder),
-        ("received", item.observed_at),
+        ("received (UTC)", item.observed_at),
         ("reason", item.reason),
         ("session", session),
     ]

@@ -83,6 +83,8 @@ class Running:
 class Cdr:
     """Runs `cdr` as a user would: the installed command, or the module where it is not installed."""
 
+    command = COMMAND
+
     def __init__(self, home: Path) -> None:
         self._home = home
         self._running: list[Running] = []
