@@ -165,6 +165,8 @@ def _tell_response(told: Interpreted, response: Response, draft: Draft, source: 
 
 
 def _tell_answer(told: Interpreted, answer: Answer, asked: Asked, draft: Draft, source: Source) -> None:
+    if isinstance(answer, Subscribed | DetailAnswer) and answer.strange:
+        told.quarantined.append(_quarantined(draft, "partly_understood", draft.body))
     if isinstance(answer, Subscribed):
         told.heard = coverage.Subscribed()
     elif isinstance(answer, ListAnswer):

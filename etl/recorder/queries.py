@@ -20,9 +20,10 @@ from etl.protocol import requests
 from etl.protocol.answers import Answer, read_answer
 from etl.protocol.dialect import Dialect
 from etl.protocol.framing import Document, Framer, Rejected
-from etl.protocol.messages import Response, read
+from etl.protocol.messages import Response
 from etl.recorder.clock import Clock
 from etl.recorder.link import Link
+from etl.recorder.reading import read_messages
 from etl.recorder.sink import Scribe
 
 TRIES = 3
@@ -189,7 +190,7 @@ class Queries:
             while data := await lane.link.receive():
                 lane.last_byte = self._clock.elapsed()
                 for item in lane.link.frame(data):
-                    self._take(lane, item)
+                    await self._take(lane, item)
                 await self._scribe.room()
         except RecorderUnavailable:
             pass  # the questions below are told
@@ -197,12 +198,12 @@ class Queries:
             lane.link.close()
             self._lanes.discard(lane)
             for item in lane.link.finish("cut_off"):
-                self._take(lane, item)
+                await self._take(lane, item)
             self._fail(lane)
 
-    def _take(self, lane: _Lane, item: Document | Rejected) -> None:
+    async def _take(self, lane: _Lane, item: Document | Rejected) -> None:
         note: dict[str, Json] = {"channel": "query"}
-        messages = read(item.root, self._dialect) if isinstance(item, Document) else ()
+        messages = await read_messages(item, self._dialect)
         questions = [self._match(lane, message) for message in messages if isinstance(message, Response)]
         for question, _ in questions:
             note |= question.note if question else {}

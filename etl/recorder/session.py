@@ -18,10 +18,11 @@ from etl.errors import RecorderUnavailable
 from etl.model import Json, Kind, What
 from etl.protocol.dialect import Dialect
 from etl.protocol.framing import Document, Framer, Rejected
-from etl.protocol.messages import Message, Notification, Response, read
+from etl.protocol.messages import Message, Notification, Response
 from etl.protocol.subscription import Confirmed, Dead, Event, Refused, Subscription
 from etl.recorder.clock import Clock, Pause, Step, Watch
 from etl.recorder.link import Link
+from etl.recorder.reading import read_messages
 from etl.recorder.sink import Scribe
 
 LOOK_EVERY = 0.2
@@ -113,16 +114,16 @@ class Session:
         finally:
             self.close("crash", "the worker failed")
             await _stop(tasks)
-            ending = self._close(link)
+            ending = await self._close(link)
         for task in tasks:
             if not task.cancelled() and (error := task.exception()):
                 raise error
         return ending
 
-    def _close(self, link: Link) -> Ending:
+    async def _close(self, link: Link) -> Ending:
         ending = self._ending or Ending("crash", "the worker failed")
         link.close()
-        self._take(link.finish("cut_off"))
+        await self._take(link.finish("cut_off"))
         self._scribe.event(self.id, What.CLOSED, reason=ending.reason, told=ending.told)
         return ending
 
@@ -131,7 +132,7 @@ class Session:
             while data := await link.receive():
                 self._look()
                 self._last_byte = self._clock.elapsed()
-                self._take(link.frame(data))
+                await self._take(link.frame(data))
                 if link.receiving:
                     self._subscription.receiving(self._last_byte)
                 await self._hold()
@@ -198,9 +199,11 @@ class Session:
         self._subscription.resumed(self._clock.elapsed())
         self._listener.interrupted(self.id)
 
-    def _take(self, items: Iterable[Document | Rejected]) -> None:
+    async def _take(self, items: Iterable[Document | Rejected]) -> None:
         for item in items:
-            messages = read(item.root, self._dialect) if isinstance(item, Document) else ()
+            self._held = True
+            messages = await read_messages(item, self._dialect)
+            self._held = False
             self._scribe.received(self.id, item, self._note(messages))
             for message in messages:
                 self._handle(message)
