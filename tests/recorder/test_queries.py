@@ -197,14 +197,14 @@ async def test_half_a_list_is_no_list_and_its_bytes_are_kept(server: Puppet, des
 
 async def test_an_answer_that_arrives_slowly_is_waited_for(server: Puppet, desk: MakeDesk) -> None:
     clock = StillClock()
-    own = desk(clock, request_timeout="5s")
+    own = desk(clock, request_timeout="100ms")
     asking = asyncio.create_task(own.queries.call_list(own.session))
     peer = await server.peer()
     whole = listed((await peer.request()).id, "a")
-    for cut in range(0, len(whole), 40):
-        peer.send(whole[cut : cut + 40])
-        await asyncio.sleep(0.02)
-        clock.advance(4)
+    for piece in (whole[:50], whole[50:90], whole[90:]):
+        peer.send(piece)
+        await asyncio.sleep(0.07)
+        clock.advance(0.09)
     assert isinstance(await soon(asking), ListAnswer)
 
 

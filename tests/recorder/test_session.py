@@ -185,6 +185,17 @@ async def test_a_message_that_goes_on_slowly_is_no_stall(subscribe: Connect) -> 
     assert line.tape.documents[-1].body == whole
 
 
+async def test_a_confirmation_that_arrives_slowly_is_waited_for(connect: Connect) -> None:
+    clock = StillClock()
+    line = await connect(clock, request_timeout="5s")
+    whole = subscribed((await line.peer.request()).id)
+    for cut in range(0, len(whole), 60):
+        line.peer.send(whole[cut : cut + 60])
+        await asyncio.sleep(0.02)
+        clock.advance(4)
+    await until(lambda: bool(line.ear.confirmations))
+
+
 async def test_a_refused_subscription_ends_with_the_recorders_own_words(connect: Connect) -> None:
     line = await connect()
     request = await line.peer.request()
@@ -263,12 +274,28 @@ async def test_a_pause_longer_than_the_margin_is_journaled_before_what_was_waiti
 async def test_after_a_pause_what_is_waiting_is_read_before_the_silence_is_judged(subscribe: Connect) -> None:
     clock = StillClock()
     line = await subscribe(clock, margin=1, keepalive=2)
-    line.peer.send(keepalive(2))
     clock.advance(60)
+    await asyncio.sleep(0.03)  # looked at several times, and nothing read yet
+    line.peer.send(keepalive(2))
     await until(line.tape.count(What.DOCUMENT, 2))
-    assert not line.task.done()
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.03)
     assert line.reasons == []
+
+
+async def test_after_a_pause_silence_is_still_noticed(subscribe: Connect) -> None:
+    clock = StillClock()
+    line = await subscribe(clock, margin=1, keepalive=2)
+    clock.advance(60)
+    await until(line.tape.count(What.PAUSED))
+    clock.advance(0.9)
+    await asyncio.sleep(0.02)
+    clock.advance(0.9)
+    await asyncio.sleep(0.02)
+    assert not line.task.done()
+    clock.advance(0.9)
+    await asyncio.sleep(0.02)
+    clock.advance(0.9)
+    assert (await line.ending()).reason == "silence"
 
 
 @pytest.mark.parametrize("seconds", [5.0, -5.0])
