@@ -92,6 +92,11 @@ def read_fact(record: Record, kind: Kind, observed_at: datetime, reading: Readin
     )
 
 
+def is_finished(record: Record, reading: Reading) -> bool:
+    """Whether a record in full is a finished one: whether `read_fact` would leave its kind as it is."""
+    return _finished(record, "end_time" in _read_times(record.fields, reading.zone, set()), reading.finished_states)
+
+
 def absent_fact(call_id: str, observed_at: datetime, recorder: str, element: bytes) -> Fact:
     """The fact that a recorder does not know a call; `element` is the evidence, its answer as received."""
     call_id = canonical(call_id)
@@ -239,11 +244,14 @@ def _end(
 
 
 def _finished_or_not(kind: Kind, record: Record, has_end: bool, finished_states: frozenset[str]) -> Kind:
-    """A record is finished by its own word; without a word, by having an end that can be read."""
     if kind not in FINISHED:
         return kind
-    finished = has_end if record.state is None else record.state.strip().casefold() in finished_states
-    return kind if finished else Kind.UNFINISHED
+    return kind if _finished(record, has_end, finished_states) else Kind.UNFINISHED
+
+
+def _finished(record: Record, has_end: bool, finished_states: frozenset[str]) -> bool:
+    """A record is finished by its own word; without a word, by having an end that can be read."""
+    return has_end if record.state is None else record.state.strip().casefold() in finished_states
 
 
 def _located(location: Value | None, locations: Mapping[str, str]) -> str | None:

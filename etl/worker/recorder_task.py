@@ -18,12 +18,12 @@ import structlog
 
 from etl.calls.backoff import Backoff
 from etl.calls.details import Details, Outcome, Request
-from etl.calls.facts import read_fact
+from etl.calls.facts import is_finished
 from etl.config import Recorder, Worker
 from etl.errors import CdrError, DatabaseError, RecorderUnavailable
 from etl.ingest.interpret import Source
 from etl.jobs.reconcile import Means, Reconciliation, Report
-from etl.model import Json, Kind
+from etl.model import Json
 from etl.protocol.answers import Answer, DetailAnswer, Failed, ListAnswer, NotUnderstood, UnknownCall
 from etl.recorder.clock import Clock
 from etl.recorder.queries import Queries
@@ -325,8 +325,8 @@ class RecorderTask:
             self._log.exception("a detail failed unexpectedly; this is a bug, please report it")
             return Outcome.FAILED
         if isinstance(answer, DetailAnswer):
-            fact = read_fact(answer.record, Kind.DETAIL, self._clock.now(), self._source.reading)
-            return Outcome.FINISHED if fact.kind is Kind.DETAIL else Outcome.UNFINISHED
+            finished = is_finished(answer.record, self._source.reading)
+            return Outcome.FINISHED if finished else Outcome.UNFINISHED
         return Outcome.UNKNOWN if isinstance(answer, UnknownCall) else Outcome.FAILED
 
     # Reconciliation

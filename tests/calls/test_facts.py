@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.calls.facts import FLAGS, Reading, absent_fact, content_digest, parse_duration, read_fact
+from etl.calls.facts import FLAGS, Reading, absent_fact, content_digest, is_finished, parse_duration, read_fact
 from etl.calls.ids import UNTIMED
 from etl.fields import BY_NAME, BY_WIRE_NAME, FIELDS, FieldType
 from etl.model import FINISHED, Fact, Kind, Record
@@ -172,6 +172,7 @@ def test_a_record_is_finished_by_its_state_or_without_one_by_its_end(
     record: MakeRecord, kind: Kind, state: str | None, fields: dict[str, str], finished: bool
 ) -> None:
     assert read(record(state=state, **fields), kind=kind).kind is (kind if finished else Kind.UNFINISHED)
+    assert is_finished(record(state=state, **fields), IN_NEW_YORK) is finished
 
 
 @pytest.mark.parametrize("kind", [Kind.START, Kind.END, Kind.LIST])
