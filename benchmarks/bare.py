@@ -32,15 +32,15 @@ def seconds(connection: Connection, rows: dict[str, bytes]) -> float:
     """How long COPY of the rows takes, with its commit."""
     with connection.transaction():
         for table in rows:
-            run(connection, f"DROP TABLE IF EXISTS bare_{table}")
-            run(connection, f"CREATE TABLE bare_{table} (LIKE cdr.{table} INCLUDING ALL)")
+            run(connection, f"DROP TABLE IF EXISTS public.bare_{table}")
+            run(connection, f"CREATE TABLE public.bare_{table} (LIKE cdr.{table} INCLUDING ALL)")
     return timed(lambda: _copy(connection, rows))
 
 
 def _copy(connection: Connection, rows: dict[str, bytes]) -> None:
     with connection.transaction(), connection.cursor() as cursor:
         for table, content in rows.items():
-            with cursor.copy(f"COPY bare_{table} ({TABLES[table]}) FROM STDIN") as copy:
+            with cursor.copy(f"COPY public.bare_{table} ({TABLES[table]}) FROM STDIN") as copy:
                 copy.write(content)
 
 

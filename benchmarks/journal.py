@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from uuid import UUID
 
-from benchmarks.measure import Figure, compared
+from benchmarks.measure import Comparison, Figure
 from benchmarks.sample import BEGIN
 from etl.journal.journal import Journal
 from etl.model import Draft, What
@@ -38,14 +38,12 @@ def _folder() -> Iterator[Path]:
 
 def _figure(folder: Path, size: int, entries: int, repetitions: int) -> Figure:
     names = count(1)
-    return compared(
-        "journal, bodies of 1 kB, each commit synced",
+    comparison = Comparison("journal, bodies of 1 kB, each commit synced", "entry", repetitions)
+    return comparison.figure(
         f"append in commits of {size}",
-        "entry",
+        entries,
         lambda: _journal(folder, size, entries),
         {"plain sqlite3 inserts (WAL, synchronous=FULL)": lambda: _plain(folder / f"{next(names)}.db", size, entries)},
-        entries,
-        repetitions,
     )
 
 

@@ -102,15 +102,12 @@ def ramp(runs: list[Run]) -> Figure:
     return Figure("live, ramp", name, "call", tuple(window.seconds / max(window.ended, 1) for window in windows))
 
 
-def run(cluster: Cluster, rate: float, seconds: float, windows: int, profile: Path | None = None) -> Run:
-    """Run at `rate` calls per second for `windows` windows of `seconds` each, behind the time to warm up.
-
-    `profile` is a file for the worker's profile, by the standard library's profiler (which slows it down a lot).
-    """
+def run(cluster: Cluster, rate: float, seconds: float, windows: int) -> Run:
+    """Run at `rate` calls per second for `windows` windows of `seconds` each, behind the time to warm up."""
     url = postgres.fresh(cluster)
     with ExitStack() as stack:
         recorder, port = stack.enter_context(_recorder(rate))
-        worker = stack.enter_context(_worker(url, port, profile))
+        worker = stack.enter_context(_worker(url, port))
         connection = stack.enter_context(connect(url, application="bench"))
         _until_subscribed(connection, worker)
         time.sleep(WARM_UP)
@@ -162,27 +159,20 @@ def _recorder(rate: float) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 @contextmanager
-def _worker(url: str, port: int, profile: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+def _worker(url: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryDirectory(prefix="cdr-bench-worker-") as name:
         folder = Path(name)
         file = folder / "cdr.toml"
         file.write_text(_configuration(url, port), encoding="utf-8")
-        with (folder / "log").open("wb") as log, subprocess.Popen(_command(file, profile), stderr=log) as process:
+        with (folder / "log").open("wb") as log, subprocess.Popen(_command(file), stderr=log) as process:
             try:
                 yield process
             finally:
                 process.terminate()
 
 
-def _command(file: Path, profile: Path | None) -> list[str]:
-    program = "from etl.cli.main import run; run()"
-    if profile is not None:
-        program = (
-            "import threading, yappi; yappi.set_clock_type('cpu'); yappi.start()\n"
-            "import atexit; atexit.register(lambda: (yappi.stop(), yappi.get_func_stats().save("
-            f"{str(profile)!r}, 'pstat')))\n{program}"
-        )
-    return [sys.executable, "-c", program, "worker", "--config", str(file)]
+def _command(file: Path) -> list[str]:
+    return [sys.executable, "-c", "from etl.cli.main import run; run()", "worker", "--config", str(file)]
 
 
 def _configuration(url: str, port: int) -> str:

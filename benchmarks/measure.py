@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any, TypeAlias
 
 Task: TypeAlias = Callable[[], object]
+Clock: TypeAlias = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +59,34 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
     return {"median": median(values), "low": min(values), "high": max(values), "all": list(values)}
 
 
-def timed(task: Task) -> float:
+def timed(task: Task, clock: Clock = time.perf_counter) -> float:
     """Seconds that `task` takes, without the garbage of what ran before it."""
     gc.collect()
-    began = time.perf_counter()
+    began = clock()
     task()
-    return time.perf_counter() - began
+    return clock() - began
 
 
-def alternate(tasks: Sequence[Task], items: int, repetitions: int) -> list[tuple[float, ...]]:
-    """Seconds per item of each task, taking turns; one unmeasured turn warms up."""
-    for task in tasks:
-        task()
-    rounds = [[timed(task) / items for task in tasks] for _ in range(repetitions)]
-    return [tuple(column) for column in zip(*rounds, strict=True)]
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a part compares: it takes turns, `repetitions` times after one turn to warm up.
 
+    `clock` is the wall's; for what only computes, `time.process_time`: other programs then disturb less.
+    """
 
-def compared(
-    part: str, name: str, item: str, ours: Task, peers: dict[str, Task], items: int, repetitions: int
-) -> Figure:
-    """Measure `ours` beside its peers."""
-    first, *others = alternate([ours, *peers.values()], items, repetitions)
-    return Figure(part, name, item, first, tuple(Peer(*pair) for pair in zip(peers, others, strict=True)))
+    part: str
+    item: str
+    repetitions: int
+    clock: Clock = time.perf_counter
+
+    def figure(self, name: str, items: int, ours: Task, peers: dict[str, Task]) -> Figure:
+        """Measure `ours`, which does `items` items, beside its peers, which do as many."""
+        tasks = [ours, *peers.values()]
+        for task in tasks:
+            task()
+        rounds = [[timed(task, self.clock) / items for task in tasks] for _ in range(self.repetitions)]
+        first, *others = zip(*rounds, strict=True)
+        return Figure(self.part, name, self.item, first, tuple(Peer(*pair) for pair in zip(peers, others, strict=True)))
 
 
 def table(figures: Sequence[Figure]) -> str:

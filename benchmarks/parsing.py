@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lxml import etree
 
-from benchmarks.measure import Figure, compared
+from benchmarks.measure import Comparison, Figure, Task
 from benchmarks.sample import BEGIN, DIALECT, READING, ZONE, documents
 from etl.calls.facts import read_fact
 from etl.fields import BY_WIRE_NAME, FieldType
@@ -28,37 +29,23 @@ def figures(count: int, repetitions: int) -> list[Figure]:
     found = documents(count)
     few = found[:FIRST_BYTES]
     pieces, bytes_ = _cut(found, READ), _cut(few, 1)
-    part = "bytes to facts"
+    comparison = Comparison("bytes to facts (CPU time)", "document", repetitions, time.process_time)
+    lxml: dict[str, Task] = {"lxml parses the same documents": lambda: [_parse(document) for document in found]}
     return [
-        compared(
-            part,
+        comparison.figure(
             "framed, parsed and read, in 64 kB reads",
-            "document",
+            len(found),
             lambda: _facts(pieces, len(found)),
-            {
-                "lxml parses the same documents": lambda: [_parse(document) for document in found],
-                "lxml and a plain loop over the same fields": lambda: [_plain(_parse(each)) for each in found],
-            },
-            len(found),
-            repetitions,
+            {**lxml, "lxml and a plain loop over the same fields": lambda: [_plain(_parse(each)) for each in found]},
         ),
-        compared(
-            part,
-            "framed and parsed only, in 64 kB reads",
-            "document",
-            lambda: _framed(pieces, len(found)),
-            {"lxml parses the same documents": lambda: [_parse(document) for document in found]},
-            len(found),
-            repetitions,
+        comparison.figure(
+            "framed and parsed only, in 64 kB reads", len(found), lambda: _framed(pieces, len(found)), lxml
         ),
-        compared(
-            part,
+        comparison.figure(
             "framed and parsed only, in reads of one byte",
-            "document",
+            len(few),
             lambda: _framed(bytes_, len(few)),
             {"lxml's feed parser, one byte at a time": lambda: [_fed(document) for document in few]},
-            len(few),
-            repetitions,
         ),
     ]
 
