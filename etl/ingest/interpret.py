@@ -90,8 +90,9 @@ class Interpreter:
         if draft.what is What.REJECTED:
             return Interpreted(quarantined=[_quarantined(draft, str(draft.note.get("reason", "rejected")), draft.body)])
         if draft.what is What.ABSENT:
-            call_id = str(draft.note["call_id"])
-            return Interpreted(facts=[absent_fact(call_id, draft.observed_at, draft.recorder, draft.body)])
+            told = Interpreted()
+            _tell_absent(told, draft)
+            return told
         if draft.what is not What.DOCUMENT:
             return Interpreted()
         source = self.source(draft.recorder)
@@ -155,10 +156,10 @@ def _tell(told: Interpreted, message: Message, draft: Draft, source: Source) -> 
 
 
 def _tell_response(told: Interpreted, response: Response, draft: Draft, source: Source) -> None:
-    if "asked" not in draft.note:
+    asked = _asked(draft)
+    if asked is None:
         told.quarantined.append(_quarantined(draft, "answers_nothing_asked", draft.body))
         return
-    asked = Asked(str(draft.note["asked"]))
     call_id = draft.note.get("call_id")
     answer = read_answer(response, asked, str(call_id) if call_id is not None else None)
     _tell_answer(told, answer, asked, draft, source)
@@ -171,8 +172,8 @@ def _tell_answer(told: Interpreted, answer: Answer, asked: Asked, draft: Draft, 
         told.heard = coverage.Subscribed()
     elif isinstance(answer, ListAnswer):
         _add(told, answer.records, answer.bad, Kind.LIST, draft, source)
-        if asked is Asked.LIST:
-            told.heard = coverage.Listed(datetime.fromisoformat(str(draft.note["requested_at"])))
+        if asked is Asked.LIST and (requested_at := _requested_at(draft)):
+            told.heard = coverage.Listed(requested_at)
     elif isinstance(answer, DetailAnswer):
         _add(told, (answer.record,), (), Kind.DETAIL, draft, source)
     elif isinstance(answer, UnknownCall):
@@ -187,7 +188,29 @@ def _tell_unknown(told: Interpreted, draft: Draft) -> None:
     Earlier answers of that kind prove nothing: a recorder may take its time to write a record.
     """
     if draft.note.get("purpose") == "last":
-        told.facts.append(absent_fact(str(draft.note["call_id"]), draft.observed_at, draft.recorder, draft.body))
+        _tell_absent(told, draft)
+
+
+def _tell_absent(told: Interpreted, draft: Draft) -> None:
+    call_id = draft.note.get("call_id")
+    if isinstance(call_id, str) and call_id:
+        told.facts.append(absent_fact(call_id, draft.observed_at, draft.recorder, draft.body))
+    else:
+        told.quarantined.append(_quarantined(draft, "absent_without_id", draft.body))
+
+
+def _asked(draft: Draft) -> Asked | None:
+    """What was asked; None for a word that only another version of this program knows."""
+    return next((each for each in Asked if each == draft.note.get("asked")), None)
+
+
+def _requested_at(draft: Draft) -> datetime | None:
+    """When it was asked; without that a list cannot count for coverage."""
+    try:
+        moment = datetime.fromisoformat(str(draft.note.get("requested_at")))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
 
 
 def _add(
