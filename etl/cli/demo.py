@@ -31,9 +31,11 @@ SETTLE = 8.0
 """Seconds for the last calls to end and their details to come."""
 EXAMPLE = '"select recorder, state, count(*) from cdr.call group by 1, 2"'
 LEGEND = """
-complete: archived with the full record. no record: archived, its record is missing
-or still to come. in gaps: not archived, in a listed gap. missing: not archived,
-outside gaps. wrong: contradicts the truth. Gaps: when nobody listened, in all.
+complete   archived with its full record
+no record  archived; its full record is missing or still to come
+in gaps    not archived; in a listed gap, when nobody was listening
+missing    not archived, and in no gap
+wrong      archived, and contradicts the truth
 """
 KEEPALIVE = 1.0
 """Short, so that a silence is noticed within the demo."""
@@ -196,7 +198,7 @@ def _show(results: Sequence[Compared], keep: Path | None) -> None:
     table(columns, rows, "What the simulated recorders know, and what is archived")
     data.print(LEGEND)
     data.print(
-        "Every call is archived, or lies in a gap that says when nobody was listening and why."
+        "Every call is archived, or lies in a gap that says when and why nobody listened."
         if not any(each.unexplained or each.contradictions for each in results)
         else "Calls are missing or wrong: this is a bug, please report it with the log above."
     )

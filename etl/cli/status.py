@@ -70,7 +70,7 @@ def show(found: Status) -> None:
         (
             recorder.name,
             _standing(recorder, found.at),
-            _share(recorder.coverage, found.at - found.since),
+            _share(recorder, found),
             f"{sum(recorder.calls.values()):,}",
             *(f"{recorder.unresolved.get(state.value, 0):,}" for state in UNRESOLVED),
             f"{len(recorder.open_gaps):,}",
@@ -115,10 +115,18 @@ def _standing(recorder: RecorderStatus, now: datetime) -> str:
 FULL, PART, WAITING, NONE = "█", "▄", "░", "·"
 
 
+def _known_since(recorder: RecorderStatus, since: datetime) -> datetime | None:
+    """The first moment that is covered, pending or in a gap: there is nothing to cover before a subscription."""
+    starts = [span.start for span in (*recorder.coverage, *recorder.pending)]
+    starts += [gap.from_time for gap in recorder.open_gaps]
+    return max(since, min(starts)) if starts else None
+
+
 def _bar(recorder: RecorderStatus, since: datetime, now: datetime) -> str:
     step = (now - since) / BAR
+    known = _known_since(recorder, since) or now
     cells = (Interval(since + step * index, since + step * (index + 1)) for index in range(BAR))
-    return "".join(_cell(recorder, cell) for cell in cells)
+    return "".join(_cell(recorder, cell) if cell.end > known else " " for cell in cells)
 
 
 def _cell(recorder: RecorderStatus, cell: Interval) -> str:
@@ -134,8 +142,11 @@ def _within(spans: tuple[Interval, ...], cell: Interval) -> timedelta:
     return sum((part for part in parts if part > timedelta()), timedelta())
 
 
-def _share(spans: tuple[Interval, ...], whole: timedelta) -> str:
-    return f"{sum((span.end - span.start for span in spans), timedelta()) / whole:.1%}"
+def _share(recorder: RecorderStatus, found: Status) -> str:
+    known = _known_since(recorder, found.since)
+    if known is None or known >= found.at:
+        return "-"
+    return f"{sum((span.end - span.start for span in recorder.coverage), timedelta()) / (found.at - known):.1%}"
 
 
 def _plain(found: Status) -> dict[str, object]:

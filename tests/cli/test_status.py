@@ -50,11 +50,11 @@ EIGHTY = """\
 As of 2026-03-02 12:00:00 UTC; coverage and calls of the last 24 hours
 
 recorder  connected     covered  calls    ongoing  ended  lost  open gaps
-budapest  for 20:00:00  71.9%    120,349  3        1      0     1
+budapest  for 20:00:00  86.2%    120,349  3        1      0     1
 new-york  no            0.0%     0        0        0      2     1
 
 recorder  █ covered ▄ in part ░ pending · not covered
-budapest  ········████████████████████████████···▄██████░░
+budapest          ████████████████████████████···▄██████░░
 new-york  ················································
 
 Open gaps, newest 2 of 2
@@ -72,7 +72,7 @@ Quarantine: 1,234 from budapest: not_\\x1b[2Jwell_formed
 def test_the_page_fits_and_cuts_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
-    """The same words at 80 columns and at 120."""
+    """The same words at 80 columns and at 120. Time before the first subscription counts neither way."""
     monkeypatch.setattr(common.data, "_width", width)
     status.show(FOUND)
     out = capsys.readouterr().out
