@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from campaign import archive, stage
-from campaign.oracle import Evidence, Outage, Verdict, judge
+from campaign.evidence import Evidence, Outage, Verdict
+from campaign.oracle import judge
 from campaign.recorders import truth_path
 from campaign.schedule import GIVE_UP, REFETCH_AFTER, Do, Schedule, Step, draw
 from campaign.stage import WorkerProcess

@@ -165,7 +165,7 @@ def _against_worker(dice: Random, seconds: float) -> Iterator[Step]:
             if blow is Do.KILL and dice.random() < 0.15 and now < seconds * 0.7:
                 yield Step(now + 0.1, Do.WIPE)
             yield Step(now + down, Do.START)
-        now += down + dice.uniform(2, 10)
+        now += down + dice.uniform(3, 15)
         blow = dice.choice((Do.KILL, Do.KILL, Do.KILL, Do.STOP, Do.FREEZE))
 
 

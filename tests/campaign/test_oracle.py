@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 from campaign.archive import Archive, Rejected
-from campaign.oracle import Evidence, Outage, judge
+from campaign.evidence import Evidence, Outage
+from campaign.oracle import judge
 from support.merge_oracle import Kept, merge
 
 from etl.calls import coverage

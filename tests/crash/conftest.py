@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from campaign import archive, stage
 from campaign.archive import Archive
-from campaign.oracle import Evidence, Outage, judge
+from campaign.evidence import Evidence, Outage
+from campaign.oracle import judge
 from campaign.schedule import SETTLE_AFTER
 from campaign.stage import WorkerProcess
 from support.postgres import Server, fresh_database, serving
