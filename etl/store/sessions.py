@@ -115,18 +115,20 @@ def sessions_after(connection: Connection, journal: UUID, after: datetime) -> li
         return _loaded(connection.execute(query, [str(journal), after]))
 
 
-def close_session(connection: Connection, session: UUID, at: datetime, reason: str, margin: timedelta) -> bool:
-    """End a session whose owner is gone, with the gap that follows; False where it has ended already.
+def close_session(
+    connection: Connection, session: UUID, at: datetime, reason: str, margin: timedelta
+) -> Mapping[tuple[str, str], float] | None:
+    """End a session whose owner is gone, with the gap that follows; None where it has ended already.
 
+    Returns what `store` returns: where another session covers already, the gap has its end at once.
     Should its owner come back with the journal, what that tells replaces this word.
     """
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
         state = _stored(cursor, [session]).get(session)
         if state is None or not state.live:
-            return False
+            return None
         ended = max(at, state.opened_at, state.last_read or at)
-        store(cursor, [coverage.closed(state, ended, reason, margin)], margin)
-        return True
+        return store(cursor, [coverage.closed(state, ended, reason, margin)], margin)
 
 
 _OWNER = "hashtextextended('cdr.owner.' || %s, 0)"

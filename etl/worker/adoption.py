@@ -21,6 +21,7 @@ from etl.recorder.clock import Clock
 from etl.store.database import Connection
 from etl.store.pending import Owed
 from etl.store.sessions import close_session, load_sessions, ownerless
+from etl.store.write import Written
 
 LOOK_EVERY = 5.0
 """Seconds between two looks for journals and sessions without an owner."""
@@ -144,7 +145,12 @@ class Adopter:
     def _close_sessions(self, journal: UUID, reason: str) -> None:
         with self._connect() as connection:
             for state in load_sessions(connection, journal):
-                close_session(connection, state.id, self._clock.now(), reason, self._margin)
+                self._close(connection, state.id, reason)
+
+    def _close(self, connection: Connection, session: UUID, reason: str) -> None:
+        ended = close_session(connection, session, self._clock.now(), reason, self._margin)
+        if ended:
+            self._on_loaded(Loaded(Written(gap_seconds=ended), ()))
 
     def _close_ownerless(self) -> None:
         """Sessions whose owner no longer holds its lock, and whose journal is not on this disk either."""
@@ -157,4 +163,4 @@ class Adopter:
                     self._log.warning(
                         "the owner of a session is gone; its time since is a gap", recorder=state.recorder
                     )
-                    close_session(connection, key, now, "journal", self._margin)
+                    self._close(connection, key, "journal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Handler(WSGIRequestHandler):
     timeout = TIMEOUT
 
@@ -55,6 +60,7 @@ class Endpoints:
     def __init__(self, listen: str, registry: CollectorRegistry, readiness: Callable[[], Readiness]) -> None:
         host, _, port = listen.rpartition(":")
         self._address = (host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - only where the user leaves it out
+        self._kind = _Server6 if ":" in self._address[0] else _Server
         self._metrics = make_wsgi_app(registry)
         self._readiness = readiness
         self._stopped = threading.Event()
@@ -80,7 +86,7 @@ class Endpoints:
         log, complaint = structlog.get_logger(), ""
         while not self._stopped.is_set():
             try:
-                self._server = make_server(*self._address, self._answer, _Server, _Handler)
+                self._server = make_server(*self._address, self._answer, self._kind, _Handler)
             except (OSError, OverflowError) as error:
                 if str(error) != complaint:  # once, not at every try
                     listen = f"{self._address[0]}:{self._address[1]}"

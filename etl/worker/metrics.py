@@ -60,6 +60,8 @@ class Metrics:
             self.calls.labels(recorder or "", state).inc(count)
         for (recorder, reason), count in loaded.written.quarantined.items():
             self.quarantined.labels(recorder or "", reason).inc(count)
+        for (recorder, reason), length in loaded.written.gap_seconds.items():
+            self.gap_seconds.labels(recorder, reason).inc(length)
         for seconds in loaded.end_to_commit:
             self.end_to_commit.observe(seconds)
 

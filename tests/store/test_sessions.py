@@ -101,8 +101,8 @@ def test_a_session_whose_owner_is_gone_is_found_and_ended(database: str, conn: C
         assert not sessions.hold_owner_lock(conn, JOURNAL)
         assert sessions.ownerless(conn) == []
     assert [state.id for state in sessions.ownerless(conn)] == [UUID(int=1)]
-    assert sessions.close_session(conn, UUID(int=1), at(5), "owner_gone", MARGIN)
-    assert not sessions.close_session(conn, UUID(int=1), at(6), "again", MARGIN)
+    assert sessions.close_session(conn, UUID(int=1), at(5), "owner_gone", MARGIN) == {}
+    assert sessions.close_session(conn, UUID(int=1), at(6), "again", MARGIN) is None
     assert sessions.ownerless(conn) == []
     assert stored_gaps(conn) == {Gap(at(9), None, "owner_gone")}
 
