@@ -39,6 +39,12 @@ def empty_embedded_conn(embedded_server: Server, shared_database: Callable[[Serv
     yield from _emptied(shared_database(embedded_server))
 
 
+@pytest.fixture
+def embedded_url(embedded_server: Server, shared_database: Callable[[Server], str]) -> str:
+    """The URL of the database of `empty_embedded_conn`."""
+    return shared_database(embedded_server)
+
+
 def _emptied(url: str) -> Iterator[Connection]:
     with connection(url) as opened:
         with opened.transaction():
