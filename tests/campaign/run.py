@@ -185,9 +185,11 @@ class Director:
         time.sleep(3)
         while not self._settled() and time.monotonic() < deadline:
             time.sleep(0.5)
+        self._begin("worker")
         for each in (self.worker, self.stranger):
             if each.running:
                 each.stop()
+        self._over("worker")
 
     def _settled(self) -> bool:
         """No session without an owner, no journal of a dead process, and no call that is still to be asked for."""

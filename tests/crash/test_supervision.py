@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,7 +20,13 @@ from etl.ingest.interpret import Interpreter
 from etl.ingest.loader import Loader
 from etl.journal import Journal
 from etl.model import Draft, What
+from etl.protocol.dialect import Dialect
 from etl.recorder.clock import SystemClock
+from etl.recorder.queries import Queries
+from etl.recorder.sink import Scribe
+from etl.simulator.config import SimulatorConfig
+from etl.simulator.simulator import Simulator
+from etl.simulator.truth import ConnectionLine
 from etl.store.database import Connection
 from etl.worker import adoption
 from etl.worker.adoption import Adopter
@@ -92,3 +100,35 @@ async def test_a_worker_whose_loader_fails_in_an_unforeseen_way_ends_with_an_err
     worker = Worker(settings, refuse)
     with pytest.raises(CdrError, match="loading failed unexpectedly"):
         await worker.run()
+
+
+async def test_a_question_that_nobody_waits_for_any_more_fails_without_a_word(settings: Settings) -> None:
+    """A worker that stops cancels its requests; what then becomes of them is no news for the log."""
+    said: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+    async with Simulator(SimulatorConfig(rate=0)) as simulator:
+        recorder = settings.recorder[0].model_copy(update={"port": simulator.port})
+        queries = Queries(recorder, Dialect(), Scribe("ny-1", Nowhere()), SystemClock(), 1_000_000)
+        simulator.silence(True)
+        asking = asyncio.create_task(queries.call_detail(uuid4(), "call", "end"))
+        await simulator.seen(lambda line: isinstance(line, ConnectionLine) and line.phase == "opened")
+        await asyncio.sleep(0.05)  # the request is under way, and is never answered
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await queries.close()
+    del asking  # and with it the question
+    gc.collect()
+    assert said == []
+
+
+class Nowhere:
+    """A sink that keeps nothing."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def append(self, draft: Draft) -> None:
+        raise AssertionError("nothing was answered")
+
+    async def room(self) -> None:
+        return None
