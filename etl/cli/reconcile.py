@@ -52,7 +52,7 @@ def reconcile(
 def _amiss(archive: Archive, reports: list[Report]) -> bool:
     now = datetime.now(UTC)
     with archive.connect() as connection:
-        return any(store.unresolved(connection, report.recorder, now) for report in reports)
+        return any(store.unresolved(connection, report.recorder, now) for report in reports if not report.busy)
 
 
 def _code(reports: list[Report], amiss: bool) -> int:

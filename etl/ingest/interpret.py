@@ -172,7 +172,7 @@ def _tell_answer(told: Interpreted, answer: Answer, asked: Asked, draft: Draft, 
         told.heard = coverage.Subscribed()
     elif isinstance(answer, ListAnswer):
         _add(told, answer.records, answer.bad, Kind.LIST, draft, source)
-        if asked is Asked.LIST and (requested_at := _requested_at(draft)):
+        if asked is Asked.LIST and (requested_at := _time(draft, "requested_at")):
             told.heard = coverage.Listed(requested_at)
     elif isinstance(answer, DetailAnswer):
         _add(told, (answer.record,), (), Kind.DETAIL, draft, source)
@@ -194,7 +194,8 @@ def _tell_unknown(told: Interpreted, draft: Draft) -> None:
 def _tell_absent(told: Interpreted, draft: Draft) -> None:
     call_id = draft.note.get("call_id")
     if isinstance(call_id, str) and call_id:
-        told.facts.append(absent_fact(call_id, draft.observed_at, draft.recorder, draft.body))
+        seen_at = _time(draft, "seen_at") or draft.observed_at
+        told.facts.append(absent_fact(call_id, seen_at, draft.recorder, draft.body))
     else:
         told.quarantined.append(_quarantined(draft, "absent_without_id", draft.body))
 
@@ -204,10 +205,10 @@ def _asked(draft: Draft) -> Asked | None:
     return next((each for each in Asked if each == draft.note.get("asked")), None)
 
 
-def _requested_at(draft: Draft) -> datetime | None:
-    """When it was asked; without that a list cannot count for coverage."""
+def _time(draft: Draft, key: str) -> datetime | None:
+    """A moment that the note holds."""
     try:
-        moment = datetime.fromisoformat(str(draft.note.get("requested_at")))
+        moment = datetime.fromisoformat(str(draft.note.get(key)))
     except ValueError:
         return None
     return moment if moment.tzinfo else None

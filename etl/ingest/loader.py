@@ -227,12 +227,14 @@ class _Load:
         facts: list[Fact] = []
         sightings: list[Fact] = []
         strangers: list[Fact] = []
+        strange_sightings: list[Fact] = []
         quarantined: list[Quarantined] = []
         changed: dict[UUID, SessionState] = {}
         for entry in entries:
             told = self._interpreter.interpret(entry.draft)
-            (sightings if self._is_sighting(entry.draft) else facts).extend(told.facts)
-            strangers += told.strangers
+            sighting = self._is_sighting(entry.draft)
+            (sightings if sighting else facts).extend(told.facts)
+            (strange_sightings if sighting else strangers).extend(told.strangers)
             quarantined += told.quarantined
             self._fold(entry.draft, told, changed)
         last = entries[-1]
@@ -245,6 +247,7 @@ class _Load:
             observed_at=last.draft.observed_at,
             sightings=sightings,
             strangers=strangers,
+            strange_sightings=strange_sightings,
         )
 
     def _is_sighting(self, draft: Draft) -> bool:

@@ -8,7 +8,7 @@ the database; whoever finds it taken leaves it at that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,20 +20,22 @@ from etl.calls.ids import canonical
 from etl.calls.reconcile import Act, Action, Plan, Rule, Stored, conclude, plan, wants_second_list
 from etl.errors import RecorderUnavailable
 from etl.ingest.interpret import Source
-from etl.model import Json, Kind, Record
+from etl.model import Json, Kind, State
 from etl.protocol.answers import Answer, DetailAnswer, ListAnswer, UnknownCall
-from etl.recorder.queries import Queries, Reply
+from etl.recorder.queries import Queries
 from etl.recorder.sink import Scribe
 from etl.store import reconcile as store
 from etl.store.database import Connection, require_schema
 
 BETWEEN_LISTS = 1.0
 """Seconds between the two lists that together say that a call is absent."""
+SILENCES = 2
+"""So many questions in a row without an answer, and the rest waits for another run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a run ended. `busy`: another one has the lock, and nothing was done. `failure`: why there was no good list.
+    """How a run ended. `busy`: another one has the lock, and nothing was done. `failure`: why a good list is missing.
 
     `actions` are those of the plan and what was concluded from the answers; `outcomes` the answers, by call id.
     """
@@ -70,6 +72,25 @@ class Means:
     in_hand: Callable[[str], bool] = lambda call_id: False
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A good list as received; `wanted` says of each listed call whether it matches our extensions. Times are UTC."""
+
+    raw: bytes
+    asked_at: datetime
+    received_at: datetime
+    wanted: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What became of a question about a call; `raw` only where it may be the evidence of an absence."""
+
+    outcome: Outcome
+    received_at: datetime
+    raw: bytes = b""
+
+
 class Reconciliation:
     """Runs for one recorder."""
 
@@ -79,12 +100,12 @@ class Reconciliation:
 
     async def preview(self, session: UUID) -> Report:
         """What a run would do now; changes nothing. `means.scribe` must lead nowhere."""
-        reply = await self._list(session)
-        if not isinstance(reply.answer, ListAnswer):
-            return Report(self._recorder, failure=_told(reply.answer))
+        listing = await self._good_list(session)
+        if isinstance(listing, str):
+            return Report(self._recorder, failure=listing)
         with await asyncio.to_thread(self._means.connect) as connection:
             await asyncio.to_thread(require_schema, connection)
-            found, _ = await asyncio.to_thread(self._compare, connection, reply.asked_at, reply.answer.records)
+            found, _ = await asyncio.to_thread(self._compare, connection, listing)
         return Report(self._recorder, found, found.actions)
 
     async def run(self, session: UUID, trigger: str, *, unless_since: datetime | None = None) -> Report:
@@ -99,9 +120,11 @@ class Reconciliation:
             await asyncio.to_thread(store.begin, connection, run)
             self._means.locked_runs.add(str(run.id))
             try:
-                report, result = await self._work(connection, run, session)
+                report = await self._work(connection, run, session)
             finally:
                 self._means.locked_runs.discard(str(run.id))
+            listed, asked_at = (report.plan.listed, report.plan.asked_at) if report.plan else (None, None)
+            result = store.Result(asked_at, listed, report.failure or None)
             await asyncio.to_thread(store.finish, connection, run, result)
             return report
 
@@ -117,113 +140,141 @@ class Reconciliation:
             held = await asyncio.to_thread(store.lock, connection, self._recorder)
             yield connection if held else None
 
-    async def _work(self, connection: Connection, run: store.Run, session: UUID) -> tuple[Report, store.Result]:
-        first = await self._good_list(session, str(run.id))
+    async def _work(self, connection: Connection, run: store.Run, session: UUID) -> Report:
+        lost = await asyncio.to_thread(store.lost, connection, self._recorder)
+        first = await self._good_list(session, run=str(run.id))
         if isinstance(first, str):
-            return Report(self._recorder, failure=first), store.Result(None, None, told=first)
+            return Report(self._recorder, failure=first)
         await self._means.loaded()
-        records = _records(first)
-        found, stored = await asyncio.to_thread(self._compare, connection, first.asked_at, records)
-        outcomes, answers = await self._ask(found.asks(), session)
-        second = await self._second_list(found, outcomes, session, str(run.id))
-        listed = None if second is None else {canonical(record.call_id) for record in _records(second)}
-        await self._means.loaded()
-        standing = await asyncio.to_thread(self._standing, connection, found, stored)
-        valid = {call_id: outcome for call_id, outcome in outcomes.items() if call_id in standing}
-        concluded = conclude(found, valid, listed, self._final(stored))
-        absent = [action.call_id for action in concluded if action.act is Act.ABSENT]
-        self._store_absent(absent, answers, session, str(run.id))
-        await self._means.loaded()
-        actions = (*found.actions, *concluded)
-        await asyncio.to_thread(store.add_actions, connection, run, actions, outcomes)
-        lists = tuple(each.raw for each in (first, second) if each is not None) if absent else ()
-        result = store.Result(first.asked_at, found.listed, lists)
-        return Report(self._recorder, found, actions, outcomes), result
+        found, stored = await asyncio.to_thread(self._compare, connection, first, lost)
+        answers = await self._ask(found.asks(), session)
+        outcomes = {call_id: answer.outcome for call_id, answer in answers.items()}
+        second: _Listing | str | None = None
+        if wants_second_list(found, outcomes):
+            await asyncio.sleep(BETWEEN_LISTS)
+            second = await self._good_list(session, run=str(run.id))
+        lists = tuple(each for each in (first, second) if isinstance(each, _Listing))
+        concluded = await self._concluded(connection, found, stored, outcomes, lists)
+        await self._carry_out(connection, run, (*found.actions, *concluded), answers, lists, session)
+        failure = second if isinstance(second, str) else ""
+        return Report(self._recorder, found, (*found.actions, *concluded), outcomes, failure=failure)
 
     # The lists
 
-    async def _list(self, session: UUID, **note: Json) -> Reply:
-        return await self._means.queries.list_reply(session, **note)
-
-    async def _good_list(self, session: UUID, run: str) -> Reply | str:
+    async def _good_list(self, session: UUID, **note: Json) -> _Listing | str:
         """A whole list that was understood, else why there is none: out of reach is never empty."""
         try:
-            reply = await self._list(session, run=run)
+            reply = await self._means.queries.list_reply(session, **note)
         except RecorderUnavailable as error:
             return str(error)
-        return reply if isinstance(reply.answer, ListAnswer) else _told(reply.answer)
+        if not isinstance(reply.answer, ListAnswer):
+            return f"the list was refused or not understood: {reply.answer}"
+        wants = self._means.source.wants
+        wanted = {canonical(record.call_id): wants(record) for record in reply.answer.records}
+        return _Listing(reply.raw, reply.asked_at, reply.received_at, wanted)
 
-    async def _second_list(self, found: Plan, outcomes: Mapping[str, Outcome], session: UUID, run: str) -> Reply | None:
-        if not wants_second_list(found, outcomes):
-            return None
-        await asyncio.sleep(BETWEEN_LISTS)
-        reply = await self._good_list(session, run)
-        return None if isinstance(reply, str) else reply
-
-    # The plan
+    # The plan, and what follows from the answers
 
     def _compare(
-        self, connection: Connection, asked_at: datetime, records: Iterable[Record]
+        self, connection: Connection, listing: _Listing, lost: Collection[str] = ()
     ) -> tuple[Plan, list[Stored]]:
-        listed = {canonical(record.call_id): self._means.source.wants(record) for record in records}
-        stored = store.stored(connection, self._recorder, listed)
+        """`lost`: the calls that were given up for lost before this list came, which speaks against it."""
+        listed = listing.wanted
+        stored = [
+            replace(call, state=State.LOST) if call.call_id in lost and call.call_id in listed else call
+            for call in store.stored(connection, self._recorder, listed)
+        ]
         outside = {call_id for call_id, wanted in listed.items() if not wanted}
-        found = plan(self._recorder, asked_at, listed, stored, outside=outside)
+        found = plan(self._recorder, listing.asked_at, listed, stored, outside=outside)
         kept = tuple(action for action in found.actions if not self._left_to_worker(action))
         return replace(found, actions=kept), stored
-
-    def _standing(self, connection: Connection, found: Plan, before: Collection[Stored]) -> set[str]:
-        """The calls asked about of which nothing new was heard while the run was under way: only these are judged."""
-        states = {call.call_id: call.state for call in before}
-        asked = [action.call_id for action in found.asks()]
-        now = store.stored(connection, self._recorder, asked)
-        return {call.call_id for call in now if call.state is states.get(call.call_id)}
 
     def _left_to_worker(self, action: Action) -> bool:
         """A call without a record that this worker keeps asking for is in good hands."""
         return action.rule is Rule.NO_RECORD and self._means.in_hand(action.call_id)
 
-    def _final(self, stored: Collection[Stored]) -> set[str]:
-        """Calls that ended long enough ago for "unknown" to be the last word on their record."""
-        before = self._means.scribe.now() - self._means.give_up
+    async def _concluded(
+        self,
+        connection: Connection,
+        found: Plan,
+        stored: Collection[Stored],
+        outcomes: Mapping[str, Outcome],
+        lists: Sequence[_Listing],
+    ) -> tuple[Action, ...]:
+        """What follows for the calls of which nothing new was heard while the run was under way."""
+        if not found.asks():
+            return ()
+        await self._means.loaded()
+        standing = await asyncio.to_thread(self._standing, connection, found, stored)
+        valid = {call_id: outcome for call_id, outcome in outcomes.items() if call_id in standing}
+        second = lists[1].wanted if len(lists) > 1 else None
+        return conclude(found, valid, second, self._final(found.asked_at, stored))
+
+    def _standing(self, connection: Connection, found: Plan, before: Collection[Stored]) -> set[str]:
+        states = {call.call_id: call.state for call in before}
+        asked = [action.call_id for action in found.asks()]
+        now = store.stored(connection, self._recorder, asked)
+        return {call.call_id for call in now if call.state is states.get(call.call_id)}
+
+    def _final(self, asked_at: datetime, stored: Collection[Stored]) -> set[str]:
+        """Calls that had ended long enough before the questions for "unknown" to be the last word on their record."""
+        before = asked_at - self._means.give_up
         return {call.call_id for call in stored if call.end_seen_at is not None and call.end_seen_at <= before}
+
+    async def _carry_out(
+        self,
+        connection: Connection,
+        run: store.Run,
+        actions: Sequence[Action],
+        answers: Mapping[str, _Answered],
+        lists: Sequence[_Listing],
+        session: UUID,
+    ) -> None:
+        """Keep what the run did and its evidence, and only then take a call for absent.
+
+        An absence counts from the last document that speaks for it: what was received after that is newer.
+        """
+        absent = [action for action in actions if action.act is Act.ABSENT]
+        evidence = [each.raw for each in lists] if absent else []
+        outcomes = {call_id: answer.outcome for call_id, answer in answers.items()}
+        await asyncio.to_thread(store.add_actions, connection, run, actions, outcomes, evidence)
+        for action in absent:
+            answer = answers[action.call_id]
+            seen_at = lists[-1].received_at if action.rule is Rule.MISSED_END else answer.received_at
+            self._means.scribe.found_absent(session, action.call_id, answer.raw, str(run.id), seen_at)
+        await self._means.loaded()
 
     # The questions
 
-    async def _ask(self, asks: Iterable[Action], session: UUID) -> tuple[dict[str, Outcome], dict[str, Reply]]:
-        gate = asyncio.Semaphore(self._means.concurrency)
-        answers: dict[str, Reply] = {}
-        outcomes: dict[str, Outcome] = {}
+    async def _ask(self, asks: Iterable[Action], session: UUID) -> dict[str, _Answered]:
+        """The answers by call id; a recorder that falls silent is not asked to the end."""
+        left = iter(asks)
+        answers: dict[str, _Answered] = {}
 
-        async def ask(call_id: str) -> None:
-            async with gate:
-                try:
-                    reply = await self._means.queries.detail_reply(session, call_id, "reconcile")
-                except RecorderUnavailable:
-                    outcomes[call_id] = Outcome.TIMEOUT
-                else:
-                    answers[call_id] = reply
-                    outcomes[call_id] = self._outcome(reply.answer)
+        async def ask_on() -> None:
+            silences = 0
+            for action in left:
+                answer = await self._answer(action.call_id, session)
+                answers[action.call_id] = answer
+                silences = silences + 1 if answer.outcome is Outcome.TIMEOUT else 0
+                if silences == SILENCES:
+                    return
 
         async with asyncio.TaskGroup() as group:
-            for action in asks:
-                group.create_task(ask(action.call_id))
-        return outcomes, answers
+            for _ in range(self._means.concurrency):
+                group.create_task(ask_on())
+        return answers
+
+    async def _answer(self, call_id: str, session: UUID) -> _Answered:
+        try:
+            reply = await self._means.queries.detail_reply(session, call_id, "reconcile")
+        except RecorderUnavailable:
+            return _Answered(Outcome.TIMEOUT, self._means.scribe.now())
+        outcome = self._outcome(reply.answer)
+        return _Answered(outcome, reply.received_at, reply.raw if outcome is Outcome.UNKNOWN else b"")
 
     def _outcome(self, answer: Answer) -> Outcome:
         if isinstance(answer, DetailAnswer):
             fact = read_fact(answer.record, Kind.DETAIL, self._means.scribe.now(), self._means.source.reading)
             return Outcome.FINISHED if fact.kind is Kind.DETAIL else Outcome.UNFINISHED
         return Outcome.UNKNOWN if isinstance(answer, UnknownCall) else Outcome.FAILED
-
-    def _store_absent(self, absent: Iterable[str], answers: Mapping[str, Reply], session: UUID, run: str) -> None:
-        for call_id in absent:
-            self._means.scribe.found_absent(session, call_id, answers[call_id].raw, run)
-
-
-def _records(reply: Reply) -> tuple[Record, ...]:
-    return reply.answer.records if isinstance(reply.answer, ListAnswer) else ()
-
-
-def _told(answer: Answer) -> str:
-    return f"the list was refused or not understood: {answer}"

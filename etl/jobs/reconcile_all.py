@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from etl.config import Recorder, Settings
-from etl.errors import JournalError, RecorderUnavailable
+from etl.errors import JournalError
 from etl.ingest.interpret import Interpreter
 from etl.ingest.loader import Loader
 from etl.ingest.sink import JournalSink
@@ -122,8 +122,6 @@ class _Runs:
         queries, reconciliation = self._for(recorder)
         try:
             return await reconciliation.preview(uuid4())
-        except RecorderUnavailable as error:
-            return Report(recorder.name, failure=str(error))
         finally:
             await queries.close()
 

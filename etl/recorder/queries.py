@@ -40,11 +40,13 @@ class SharedLaneClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer with its document as received; `asked_at` (UTC) is when the question was put."""
+    """An answer with its document as received; `asked_at` (UTC) is when the question was put. What is received after
+    `received_at` is not stamped with an earlier time."""
 
     answer: Answer
     raw: bytes
     asked_at: datetime
+    received_at: datetime
 
 
 @dataclass(slots=True)
@@ -211,7 +213,7 @@ class Queries:
         for question, response in questions:
             if question is not None and not question.answer.done():
                 answer = read_answer(response, question.asked, question.call_id)
-                question.answer.set_result(Reply(answer, item.raw, question.asked_at))
+                question.answer.set_result(Reply(answer, item.raw, question.asked_at, self._scribe.now()))
 
     def _match(self, lane: _Lane, response: Response) -> tuple[_Question | None, Response]:
         return lane.open_questions.pop(response.request_id or "", None), response

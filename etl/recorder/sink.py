@@ -47,9 +47,12 @@ class Scribe:
             what, told = What.REJECTED, {**note, "reason": item.reason, "detail": item.detail}
         self._sink.append(Draft(self.now(), self._recorder, session, what, item.raw, told))
 
-    def found_absent(self, session: UUID, call_id: str, answer: bytes, run: str) -> None:
-        """A run has found that the recorder neither lists nor knows a call; `answer` is its word as received."""
-        note: dict[str, Json] = {"call_id": call_id, "run": run}
+    def found_absent(self, session: UUID, call_id: str, answer: bytes, run: str, seen_at: datetime) -> None:
+        """A run has found that the recorder neither lists nor knows a call; `answer` is its word as received.
+
+        `seen_at` (UTC) is the receipt of the last document that shows it: what came later is newer than the absence.
+        """
+        note: dict[str, Json] = {"call_id": call_id, "run": run, "seen_at": seen_at.isoformat()}
         self._sink.append(Draft(self.now(), self._recorder, session, What.ABSENT, answer, note))
 
     async def room(self) -> None:

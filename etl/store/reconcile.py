@@ -5,12 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from etl.calls.ids import id_time
 from etl.calls.reconcile import Action, Stored
 from etl.model import FINISHED, Fact, Kind, State
+from etl.store.amiss import NOTHING, Amiss, amiss
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import translate
 
@@ -71,6 +72,13 @@ def _stored(row: tuple[str, str, datetime, datetime | None, bool]) -> Stored:
     return Stored(row[0], State(row[1]), *row[2:])
 
 
+def lost(connection: Connection, recorder: str) -> set[str]:
+    """The ids of the recorder's calls that are `lost` as of now."""
+    query = f"SELECT call_id FROM cdr.call WHERE recorder = %s AND state = '{State.LOST}'"
+    with translate(name_of(connection)), connection.transaction():
+        return {row[0] for row in connection.execute(query, [recorder])}
+
+
 _SIGHTED = f"""
 SELECT s.number
 FROM unnest(%s::text[], %s::timestamptz[], %s::bytea[]) WITH ORDINALITY s (call_id, id_time, digest, number)
@@ -83,15 +91,21 @@ CROSS JOIN LATERAL (
 """
 
 
-def news(cursor: Cursor, sightings: Sequence[Fact]) -> list[Fact]:
+def news(cursor: Cursor, sightings: Sequence[Fact], at_hand: Collection[tuple[str, datetime]]) -> list[Fact]:
     """The sightings of a run's list that are facts: all but those of calls that are ongoing and equally listed before.
 
     Only under the recorder's lock: an absence that another run finds at the same time must not win over a sighting
-    that was left out.
+    that was left out. For the same reason nothing is left out of calls of which other facts are `at_hand`.
     """
+    if not sightings:
+        return []
     ids, times, digests = zip(*((fact.call_id, fact.id_time, fact.digest) for fact in sightings), strict=True)
     known = {row[0] for row in cursor.execute(_SIGHTED, [list(ids), list(times), list(digests)])}
-    return [fact for number, fact in enumerate(sightings, 1) if number not in known]
+    return [
+        fact
+        for number, fact in enumerate(sightings, 1)
+        if number not in known or (fact.call_id, fact.id_time) in at_hand
+    ]
 
 
 _KNOWN = """
@@ -102,6 +116,8 @@ CROSS JOIN LATERAL (SELECT FROM cdr.call WHERE call_id = k.call_id AND id_time =
 
 def of_known_calls(cursor: Cursor, strangers: Sequence[Fact], at_hand: Collection[tuple[str, datetime]]) -> list[Fact]:
     """Those facts whose calls are stored, or are `at_hand` to be stored beside them."""
+    if not strangers:
+        return []
     rows = cursor.execute(_KNOWN, [[fact.call_id for fact in strangers], [fact.id_time for fact in strangers]])
     known = {row[0] for row in rows}
     return [
@@ -127,40 +143,45 @@ def begin(connection: Connection, run: Run) -> None:
         )
 
 
-def add_actions(connection: Connection, run: Run, actions: Iterable[Action], outcomes: Mapping[str, str]) -> None:
-    """Store what the run does, behind what is stored of it already."""
+def add_actions(
+    connection: Connection,
+    run: Run,
+    actions: Iterable[Action],
+    outcomes: Mapping[str, str],
+    lists: Sequence[bytes] = (),
+) -> None:
+    """Store what the run does, with the `lists` that prove its absences, as received."""
+    first, second, *_ = (*(zlib.compress(each, 1) for each in lists), None, None)
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-        row = cursor.execute("SELECT count(*) FROM cdr.reconcile_action WHERE run = %s", [run.id]).fetchone()
-        first = row[0] if row else 0
+        cursor.execute(
+            "UPDATE cdr.reconcile_run SET first_list = %s, second_list = %s WHERE id = %s", [first, second, run.id]
+        )
         statement = "COPY cdr.reconcile_action (run, position, act, rule, call_id, told, outcome) FROM STDIN"
         with cursor.copy(statement) as copy:
-            for number, action in enumerate(actions, first):
+            for number, action in enumerate(actions):
                 outcome = outcomes.get(action.call_id) if action.act == "ask" else None
                 copy.write_row((run.id, number, action.act, action.rule, action.call_id, action.told, outcome))
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. `lists`: the documents that prove absences, as received; `told`: why it failed."""
+    """How a run ended: when the first list was asked for, and how many calls it had; `told`: why it failed."""
 
     asked_at: datetime | None
     listed: int | None
-    lists: tuple[bytes, ...] = ()
     told: str | None = None
 
 
 _FINISH = """
-UPDATE cdr.reconcile_run SET finished_at = clock_timestamp(), result = %s, asked_at = %s, listed = %s, told = %s,
-    first_list = %s, second_list = %s
+UPDATE cdr.reconcile_run SET finished_at = clock_timestamp(), result = %s, asked_at = %s, listed = %s, told = %s
 WHERE id = %s
 """
 
 
 def finish(connection: Connection, run: Run, result: Result) -> None:
     """Note how a run ended."""
-    first, second, *_ = (*(zlib.compress(each, 1) for each in result.lists), None, None)
     word = "done" if result.told is None else "failed"
-    values = [word, result.asked_at, result.listed, result.told, first, second, run.id]
+    values = [word, result.asked_at, result.listed, result.told, run.id]
     with translate(name_of(connection)), connection.transaction():
         connection.execute(_FINISH, values)
 
@@ -173,36 +194,6 @@ def last_success(connection: Connection, recorder: str) -> datetime | None:
     return row[0] if row else None
 
 
-@dataclass(frozen=True, slots=True)
-class Unresolved:
-    """Calls of a recorder that are missing something and not accepted, for exit code 5."""
-
-    lost: int
-    overdue: int
-    """Ended for over five minutes."""
-    gaps: int
-    """Open gaps."""
-
-    def __bool__(self) -> bool:
-        return bool(self.lost or self.overdue or self.gaps)
-
-
-OVERDUE = timedelta(minutes=5)
-
-_AMISS = f"""
-SELECT
-    count(*) FILTER (WHERE state = '{State.LOST}'),
-    count(*) FILTER (WHERE state = '{State.ENDED}' AND recorded_at < %(late)s),
-    (SELECT count(*) FROM cdr.gap WHERE recorder = %(recorder)s AND state = 'open')
-FROM cdr.call c
-WHERE recorder = %(recorder)s AND state IN ('{State.LOST}', '{State.ENDED}')
-  AND NOT EXISTS (SELECT FROM cdr.call_acceptance a WHERE a.call_id = c.call_id)
-"""
-
-
-def unresolved(connection: Connection, recorder: str, now: datetime) -> Unresolved:
+def unresolved(connection: Connection, recorder: str, now: datetime) -> Amiss:
     """What is amiss at a recorder and not accepted."""
-    values = {"recorder": recorder, "late": now - OVERDUE}
-    with translate(name_of(connection)), connection.transaction():
-        row = connection.execute(_AMISS, values).fetchone()
-    return Unresolved(*(row or (0, 0, 0)))
+    return amiss(connection, now).get(recorder, NOTHING)

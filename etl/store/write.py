@@ -29,7 +29,7 @@ class Batch:
     all three are None for what comes from no journal.
 
     `sightings` come from the list of a run that holds its recorder's lock: those of calls that are ongoing and were
-    listed alike before are no facts. `strangers` are facts only if their calls are known.
+    listed alike before are no facts. `strangers` are facts only if their calls are known; `strange_sightings` are both.
     """
 
     facts: Sequence[Fact] = ()
@@ -40,6 +40,7 @@ class Batch:
     observed_at: datetime | None = None
     sightings: Sequence[Fact] = ()
     strangers: Sequence[Fact] = ()
+    strange_sightings: Sequence[Fact] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Writer:
         if batch.journal is not None and batch.journal not in self._checkpoints:
             self.checkpoint(batch.journal)
         with translate(name_of(self._connection)):
-            listed = (*batch.facts, *batch.sightings, *batch.strangers)
+            listed = (*batch.facts, *batch.sightings, *batch.strangers, *batch.strange_sightings)
             self._partitions.ensure((fact.id_time for fact in listed), self._now().date())
             written = self._retried(batch)
         if batch.journal is not None and batch.checkpoint is not None:
@@ -146,12 +147,11 @@ class Writer:
 
     def _admitted(self, cursor: Cursor, batch: Batch) -> list[Fact]:
         """All that counts as a fact, in the order of the key."""
-        facts = [*batch.facts]
-        if batch.sightings:
-            facts += reconcile.news(cursor, batch.sightings)
-        if batch.strangers:
-            at_hand = {(fact.call_id, fact.id_time) for fact in facts}
-            facts += reconcile.of_known_calls(cursor, batch.strangers, at_hand)
+        at_hand = {(fact.call_id, fact.id_time) for fact in batch.facts}
+        sightings = reconcile.news(cursor, batch.sightings, at_hand)
+        at_hand |= {(fact.call_id, fact.id_time) for fact in sightings}
+        strange = [*batch.strangers, *reconcile.news(cursor, batch.strange_sightings, at_hand)]
+        facts = [*batch.facts, *sightings, *reconcile.of_known_calls(cursor, strange, at_hand)]
         return sorted(facts, key=lambda fact: (fact.call_id, fact.id_time))
 
 

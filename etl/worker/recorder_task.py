@@ -360,7 +360,9 @@ class RecorderTask:
             self._log.info("comparing waits for the database", error=str(error))
             return False
         self._tell(report)
-        return report.settled
+        self._take_up(report)
+        # A run of another that was under way may have asked before we were connected.
+        return report.settled and not (report.busy and trigger == "connect")
 
     def _tell(self, report: Report) -> None:
         self._count_run("busy" if report.busy else "failed" if report.failure else "done")
@@ -371,6 +373,13 @@ class RecorderTask:
         elif report.actions:
             counts = Counter(action.act.value for action in report.actions)
             self._log.info("reconciled", **counts)
+
+    def _take_up(self, report: Report) -> None:
+        """A first finished record is provisional, whoever asked for it."""
+        for call_id, outcome in (report.outcomes or {}).items():
+            if outcome is Outcome.FINISHED:
+                self._details.resume_refetch(call_id, self._clock.elapsed())
+        self._work.set()
 
     def _count_run(self, result: str) -> None:
         self._metrics.reconcile_runs.labels(self.recorder.name, result).inc()
