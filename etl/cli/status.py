@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -12,10 +13,12 @@ import typer
 from etl import config
 from etl.cli.archive import Archive, opened
 from etl.cli.common import ConfigOption, JsonOption, data, finish, print_json, safe, table
+from etl.cli.words import reason
 from etl.config import Settings
 from etl.model import Interval, State
+from etl.store.amiss import Amiss
 from etl.store.database import require_schema
-from etl.store.status import RecorderStatus, Status
+from etl.store.status import GapStatus, RecorderStatus, Status
 from etl.store.status import status as look
 
 UNRESOLVED = (State.ONGOING, State.ENDED, State.LOST)
@@ -33,7 +36,7 @@ def status(
     Recorders, sessions, coverage of the last 24 hours, gaps, calls, lag and quarantine.
 
     Exit code 5 if something is missing and not accepted: open gaps, calls lost, calls ended for over five minutes
-    without a record.
+    without a record, calls ongoing that the recorder no longer lists.
 
     Example: cdr status --watch
     """
@@ -58,10 +61,7 @@ def _look(settings: Settings, archive: Archive) -> Status:
 
 
 def _amiss(found: Status) -> bool:
-    """What section 3 of the contract counts: open gaps, calls lost, calls ended for over five minutes."""
-    return any(
-        recorder.open_gaps or recorder.overdue or recorder.unresolved.get("lost") for recorder in found.recorders
-    )
+    return bool(found.amiss_elsewhere) or any(recorder.amiss for recorder in found.recorders)
 
 
 def show(found: Status) -> None:
@@ -83,10 +83,11 @@ def show(found: Status) -> None:
     bars = [(recorder.name, _bar(recorder, found.since, found.at)) for recorder in found.recorders]
     table(("recorder", f"{FULL} covered {PART} in part {WAITING} pending {NONE} not covered"), bars)
     _show_gaps(found)
+    _show_troubles(found)
     lag = "nothing received yet" if found.lag is None else f"{found.lag.total_seconds():,.1f} s"
     data.print(f"\nLag (since receipt of the newest document stored): {lag}")
-    for (name, reason), count in sorted(found.quarantined.items(), key=str):
-        data.print(f"Quarantine: {count:,} from {safe(name or 'history')}: {safe(reason)}")
+    for (name, why), count in sorted(found.quarantined.items(), key=str):
+        data.print(f"Quarantine: {count:,} from {safe(name or 'history')}: {safe(why)}")
     if found.absurd_times:
         data.print(f"{found.absurd_times:,} calls have absurd times (default partition)")
 
@@ -96,15 +97,54 @@ def _show_gaps(found: Status) -> None:
     if gaps:
         data.print()
         newest = sorted(gaps, key=lambda each: each[1].from_time)[-20:]
-        rows = [(name, gap.id, gap.from_time, gap.to_time or "lasts", gap.reason) for name, gap in newest]
+        rows = [(name, gap.id, gap.from_time, _length(gap, found.at), reason(gap.reason)) for name, gap in newest]
         table(
-            ("recorder", "gap", "from (UTC)", "to (UTC)", "reason"),
+            ("recorder", "gap", "from (UTC)", "length", "why"),
             rows,
             f"Open gaps, newest {len(rows)} of {len(gaps)}",
         )
 
 
+def _length(gap: GapStatus, now: datetime) -> str:
+    length = str((gap.to_time or now) - gap.from_time).split(".")[0]
+    return length if gap.to_time else f"{length}, lasts"
+
+
+def _show_troubles(found: Status) -> None:
+    """What stands in the way, and what is missing without being accepted, in words."""
+    lines = [f"{safe(each.name)}: {line}" for each in found.recorders for line in _troubles(each)]
+    lines += [f"no recorder: {line}" for line in _missing(found.amiss_elsewhere)]
+    if lines:
+        data.print()
+    for line in lines:
+        data.print(line)
+
+
+def _troubles(recorder: RecorderStatus) -> Iterator[str]:
+    if recorder.last_end and recorder.last_end.reason != "stop" and not recorder.retired_at:
+        ended = f"{recorder.last_end.at:%Y-%m-%d %H:%M:%S}"
+        yield f"last session ended {ended} UTC: {safe(reason(recorder.last_end.reason))}"
+    if recorder.refused_list:
+        yield f"last reconciliation failed: {safe(recorder.refused_list)}"
+    yield from _missing(recorder.amiss)
+
+
+def _missing(amiss: Amiss) -> Iterator[str]:
+    if amiss.lost:
+        yield f"{_calls(amiss.lost)} lost, and not accepted ('cdr accept call')"
+    if amiss.overdue:
+        yield f"{_calls(amiss.overdue)} ended for over five minutes without a record"
+    if amiss.unlisted:
+        yield f"{_calls(amiss.unlisted)} ongoing with us, but not in the recorder's last list"
+
+
+def _calls(count: int) -> str:
+    return f"{count:,} call{'' if count == 1 else 's'}"
+
+
 def _standing(recorder: RecorderStatus, now: datetime) -> str:
+    if recorder.retired_at:
+        return "retired"
     live = [session for session in recorder.sessions if session.owned and session.subscribed_at]
     if not live:
         return "no"
@@ -159,4 +199,5 @@ def _plain(found: Status) -> dict[str, object]:
         "lag": found.lag,
         "quarantined": quarantined,
         "absurd_times": found.absurd_times,
+        "amiss_elsewhere": found.amiss_elsewhere,
     }

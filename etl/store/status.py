@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,11 +17,24 @@ from etl.calls.gaps import pending, session_span
 from etl.calls.intervals import Spans, intersect, span, union
 from etl.model import State
 from etl.store import sessions
+from etl.store.amiss import NOTHING, Amiss, amiss
 from etl.store.database import Connection, name_of, run
 from etl.store.errors import translate
-from etl.store.schema import call, checkpoint, gap, quarantine, recorder
+from etl.store.schema import call, checkpoint, gap, quarantine
 
-_OVERDUE = timedelta(minutes=5)
+_ASIDES = """
+SELECT n.name, r.retired_at, s.closed_at, s.reason, t.told
+FROM (SELECT name FROM cdr.recorder UNION SELECT DISTINCT recorder FROM cdr.session) n
+LEFT JOIN cdr.recorder r ON r.name = n.name
+LEFT JOIN LATERAL (
+    SELECT closed_at, reason FROM cdr.session
+    WHERE recorder = n.name AND closed_at IS NOT NULL ORDER BY closed_at DESC LIMIT 1
+) s ON true
+LEFT JOIN LATERAL (
+    SELECT told FROM cdr.reconcile_run
+    WHERE recorder = n.name AND finished_at IS NOT NULL ORDER BY started_at DESC LIMIT 1
+) t ON true
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +62,21 @@ class GapStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """When a session ended, and why: one of the words used for gaps."""
+
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RecorderStatus:
     """One recorder. `coverage` and `pending` lie in the time asked for, as does the start of `calls` (by state).
 
-    `unresolved` counts all calls without a finished record, by state; `overdue` those that ended more than five
-    minutes ago.
+    `unresolved` counts all calls without a finished record, by state; `amiss` what is missing and not accepted.
+    `overdue` repeats its count of calls that ended more than five minutes ago. `last_end` is how the session that
+    ended last came to its end, `refused_list` why the newest reconciliation failed, None where it did not;
+    `retired_at` when the recorder's timeline ended.
     """
 
     name: str
@@ -64,6 +87,10 @@ class RecorderStatus:
     calls: Mapping[str, int]
     unresolved: Mapping[str, int]
     overdue: int
+    amiss: Amiss = NOTHING
+    last_end: SessionEnd | None = None
+    refused_list: str | None = None
+    retired_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +98,7 @@ class Status:
     """The archive as of `at`. `lag` is `at` minus the receipt of the newest document stored, None before the first.
 
     `quarantined` counts open rows by recorder (None: history) and reason; `absurd_times` the rows in the default
-    partition.
+    partition; `amiss_elsewhere` what is missing of calls that no recorder is known for.
     """
 
     at: datetime
@@ -80,6 +107,7 @@ class Status:
     lag: timedelta | None
     quarantined: Mapping[tuple[str | None, str], int]
     absurd_times: int
+    amiss_elsewhere: Amiss = NOTHING
 
 
 def status(connection: Connection, now: datetime, margin: timedelta, span_: timedelta = timedelta(days=1)) -> Status:
@@ -100,23 +128,26 @@ class _Look:
 
     def status(self) -> Status:
         gaps, calls, unresolved = self._gaps(), self._calls(), self._unresolved()
-        overdue, states = self._overdue(), self._sessions()
+        missing, states, asides = amiss(self._connection, self._now), self._sessions(), self._asides()
         free = {state.id for state in sessions.ownerless_in(self._connection)}
-        names = {row[0] for row in run(self._connection, select(recorder.c.name))}
-        names |= {str(name) for name in (*gaps, *calls, *unresolved, *states) if name is not None}
+        names = {str(name) for name in (*gaps, *calls, *unresolved, *states, *asides) if name is not None}
         newest = run(self._connection, select(func.max(checkpoint.c.observed_at))).fetchone()
         return Status(
             at=self._now,
             since=self._since,
             recorders=tuple(
-                self._recorder(
-                    name, states[name], free, gaps[name], calls[name], unresolved[name], overdue.get(name, 0)
+                replace(
+                    self._recorder(
+                        name, states[name], free, gaps[name], calls[name], unresolved[name], missing.get(name, NOTHING)
+                    ),
+                    **asides.get(name, {}),
                 )
                 for name in sorted(names)
             ),
             lag=self._now - newest[0] if newest and newest[0] else None,
             quarantined=self._quarantined(),
             absurd_times=self._absurd_times(),
+            amiss_elsewhere=missing.get(None, NOTHING),
         )
 
     def _recorder(
@@ -127,14 +158,16 @@ class _Look:
         gaps: list[GapStatus],
         calls: Mapping[str, int],
         unresolved: Mapping[str, int],
-        overdue: int,
+        missing: Amiss,
     ) -> RecorderStatus:
         window = span(self._since, self._now)
         spans = [each for state in states if (each := session_span(state, self._margin))]
         live = [_session(state, state.id not in free) for state in states if state.live]
         covered = intersect(window, union(*(coverage.covered(state, self._margin) for state in states)))
         waiting = intersect(window, pending(spans))
-        return RecorderStatus(name, tuple(live), covered, waiting, tuple(gaps), calls, unresolved, overdue)
+        return RecorderStatus(
+            name, tuple(live), covered, waiting, tuple(gaps), calls, unresolved, missing.overdue, missing
+        )
 
     def _sessions(self) -> Mapping[str, list[SessionState]]:
         """Sessions that live or ended in the time asked for."""
@@ -161,10 +194,13 @@ class _Look:
         query = select(call.c.recorder, call.c.state, func.count()).where(call.c.state != State.COMPLETE.value)
         return _by_recorder(run(self._connection, query.group_by(call.c.recorder, call.c.state)))
 
-    def _overdue(self) -> Mapping[str, int]:
-        late = (call.c.state == State.ENDED.value) & (call.c.recorded_at < self._now - _OVERDUE)
-        query = select(call.c.recorder, func.count()).where(late).group_by(call.c.recorder)
-        return dict(run(self._connection, query).fetchall())
+    def _asides(self) -> Mapping[str, dict[str, Any]]:
+        """Of each recorder ever configured or heard: its retirement, its last session's end, its last error."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, retired_at, closed_at, reason, told in self._connection.execute(_ASIDES):
+            ended = SessionEnd(closed_at, reason or "unknown") if closed_at else None
+            found[name] = {"retired_at": retired_at, "last_end": ended, "refused_list": told}
+        return found
 
     def _quarantined(self) -> Mapping[tuple[str | None, str], int]:
         c = quarantine.c

@@ -18,7 +18,8 @@ from support.postgres import connection
 from etl.calls.coverage import Break, SessionState
 from etl.cli import common, status
 from etl.model import Interval
-from etl.store.status import GapStatus, RecorderStatus, SessionStatus, Status
+from etl.store.amiss import Amiss
+from etl.store.status import GapStatus, RecorderStatus, SessionEnd, SessionStatus, Status
 from etl.store.write import Batch, Writer
 
 Here = Callable[..., Any]
@@ -39,8 +40,22 @@ FOUND = Status(
             {"complete": 120345, "ongoing": 3, "ended": 1},
             {"ongoing": 3, "ended": 1},
             1,
+            Amiss(overdue=1, unlisted=3, gaps=1),
+            SessionEnd(NOW - 4.5 * HOUR, "drop"),
         ),
-        RecorderStatus("new-york", (), (), (), (GapStatus(9, NOW - 30 * HOUR, None, "crash", ()),), {}, {"lost": 2}, 0),
+        RecorderStatus(
+            "new-york",
+            (),
+            (),
+            (),
+            (GapStatus(9, NOW - 30 * HOUR, None, "crash", ()),),
+            {},
+            {"lost": 2},
+            0,
+            Amiss(lost=2, gaps=1),
+            SessionEnd(NOW - 30 * HOUR, "stop"),
+            "out of \x1b[2Jreach",
+        ),
     ),
     lag=timedelta(seconds=2.25),
     quarantined={("budapest", "not_\x1b[2Jwell_formed"): 1234},
@@ -58,9 +73,15 @@ budapest          ████████████████████�
 new-york  ················································
 
 Open gaps, newest 2 of 2
-recorder  gap  from (UTC)           to (UTC)             reason
-new-york  9    2026-03-01 06:00:00  lasts                crash
-budapest  7    2026-03-02 06:00:00  2026-03-02 07:45:00  drop
+recorder  gap  from (UTC)           length                 why
+new-york  9    2026-03-01 06:00:00  1 day, 6:00:00, lasts  worker died
+budapest  7    2026-03-02 06:00:00  1:45:00                connection closed
+
+budapest: last session ended 2026-03-02 07:30:00 UTC: connection closed
+budapest: 1 call ended for over five minutes without a record
+budapest: 3 calls ongoing with us, but not in the recorder's last list
+new-york: last reconciliation failed: out of \\x1b[2Jreach
+new-york: 2 calls lost, and not accepted ('cdr accept call')
 
 Lag (since receipt of the newest document stored): 2.2 s
 Quarantine: 1,234 from budapest: not_\\x1b[2Jwell_formed
@@ -130,7 +151,7 @@ def test_open_gaps_are_code_5_and_a_pending_time_is_not(
         assert alpha["open_gaps"][0]["reason"] == "drop"
         assert datetime.fromisoformat(alpha["open_gaps"][0]["from_time"]).tzinfo is not None
     else:
-        assert "drop" in done.out
+        assert "connection closed" in done.out
         assert "lasts" in done.out
 
 
