@@ -148,11 +148,15 @@ class Reconciliation:
         await self._means.loaded()
         found, stored = await asyncio.to_thread(self._compare, connection, first, lost)
         answers = await self._ask(found.asks(), session)
-        outcomes = {call_id: answer.outcome for call_id, answer in answers.items()}
+        outcomes = _outcomes(answers)
         second: _Listing | str | None = None
         if wants_second_list(found, outcomes):
             await asyncio.sleep(BETWEEN_LISTS)
             second = await self._good_list(session, run=str(run.id))
+            # A recorder takes its time to write a record: what it did not know a second ago it may know by now.
+            unknown = [each for each in found.asks() if outcomes.get(each.call_id) is Outcome.UNKNOWN]
+            answers |= await self._ask(unknown, session)
+            outcomes = _outcomes(answers)
         lists = tuple(each for each in (first, second) if isinstance(each, _Listing))
         concluded = await self._concluded(connection, found, stored, outcomes, lists)
         await self._carry_out(connection, run, (*found.actions, *concluded), answers, lists, session)
@@ -278,3 +282,7 @@ class Reconciliation:
             fact = read_fact(answer.record, Kind.DETAIL, self._means.scribe.now(), self._means.source.reading)
             return Outcome.FINISHED if fact.kind is Kind.DETAIL else Outcome.UNFINISHED
         return Outcome.UNKNOWN if isinstance(answer, UnknownCall) else Outcome.FAILED
+
+
+def _outcomes(answers: Mapping[str, _Answered]) -> dict[str, Outcome]:
+    return {call_id: answer.outcome for call_id, answer in answers.items()}
