@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from etl.cli import database, demo, quarantine, rebuild, reconcile, simulate, status, worker
+from etl.cli import accept, call, database, demo, quarantine, rebuild, reconcile, recorder, simulate, status, worker
 from etl.cli.common import safe
 from etl.errors import CdrError
 
@@ -26,8 +26,11 @@ app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("reconcile")(reconcile.reconcile)
 app.command("status")(status.status)
+app.command("call")(call.call)
 app.command("rebuild")(rebuild.rebuild)
 app.command("simulate")(simulate.simulate)
+app.add_typer(accept.app, name="accept")
+app.add_typer(recorder.app, name="recorder")
 app.add_typer(database.app, name="db")
 app.add_typer(quarantine.app, name="quarantine")
 

@@ -105,6 +105,10 @@ def _precedence() -> str:
     return f"CASE kind {cases} END"
 
 
+RANK = f"row_number() OVER (PARTITION BY {KEY} ORDER BY {_precedence()}, observed_at DESC, digest DESC, kind)"
+"""The order in which the facts of a call speak, from 1."""
+
+
 def _first(expression: str, where: str | None = None) -> str:
     """The first value, in the order in which facts speak, that is not null."""
     return f"(array_agg({expression} ORDER BY rank) FILTER (WHERE {where or expression} IS NOT NULL))[1]"
@@ -159,9 +163,7 @@ def derive(facts: str) -> str:
     columns = ",\n    ".join(f"{shown[name]} AS {name}" if name in shown else name for name in _DERIVED)
     return f"""
 WITH ranked AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY {KEY} ORDER BY {_precedence()}, observed_at DESC, digest DESC, kind
-    ) AS rank
+    SELECT *, {RANK} AS rank
     FROM {facts}
 ), folded AS (
     SELECT {KEY},
@@ -255,7 +257,8 @@ WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = s.kind AND wi
 
 def _update_calls() -> str:
     facts = f"""(SELECT f.* FROM (SELECT DISTINCT {KEY} FROM {STAGED}) k CROSS JOIN LATERAL (
-        SELECT * FROM cdr.fact i WHERE i.call_id = k.call_id AND i.id_time = k.id_time AND within(i) OFFSET 0) f) known"""
+        SELECT * FROM cdr.fact i WHERE i.call_id = k.call_id AND i.id_time = k.id_time AND within(i) OFFSET 0) f
+    ) known"""
     return f"""
 INSERT INTO cdr.call AS c ({KEY}, {_list(_DERIVED)}, recorded_at)
 SELECT {KEY}, {_list(_DERIVED)}, statement_timestamp() FROM ({derive(facts)}) d

@@ -115,6 +115,12 @@ def items(connection: Connection, *, state: str | None = "open", limit: int = 10
     return [Item(*row) for row in run(connection, query)]
 
 
+def about(connection: Connection, call_id: str) -> list[Item]:
+    """The rows, in any state, that name a call (canonical id), oldest first."""
+    query = _select().where(func.lower(_table.note["call_id"].astext) == call_id.lower())
+    return [Item(*row) for row in run(connection, query.order_by(_table.observed_at, _table.id))]
+
+
 def show(connection: Connection, number: int) -> tuple[Item, bytes]:
     """One row with its bytes. Raises `UsageError` where there is none with this id."""
     row = run(connection, _select().add_columns(_table.body).where(_table.id == number)).fetchone()
