@@ -31,8 +31,8 @@ class Size:
     ramp_seconds: float
 
 
-FULL = Size(5, 1_000, 10_000, 4_000, 1_000_000, 200, 5, 4, (250, 300, 350, 400, 500), 6)
-QUICK = Size(2, 20, 200, 50, 1_000, 20, 1, 2, (), 0)
+FULL = Size(3, 1_000, 10_000, 4_000, 1_000_000, 200, 5, 4, (50, 100, 150, 200, 250, 300, 400), 5)
+QUICK = Size(2, 20, 200, 50, 1_000, 20, 1, 2, (20,), 1)
 
 
 def _parsing(size: Size) -> list[Figure]:
@@ -50,12 +50,8 @@ def _store(size: Size) -> list[Figure]:
 
 def _live(size: Size) -> list[Figure]:
     with postgres.serving() as cluster:
-        first = live.run(cluster, size.rate, size.seconds, size.windows)
-        runs = [first]
-        for rate in size.ramp:
-            if runs[-1].sustained:
-                runs.append(live.run(cluster, rate, size.ramp_seconds, 1))
-    return [*live.figures(first), live.ramp(runs)]
+        run = live.run(cluster, size.rate, size.seconds, size.windows)
+        return [*live.figures(run), *live.ramp(cluster, size.ramp, size.ramp_seconds)]
 
 
 PARTS: dict[str, Callable[[Size], list[Figure]]] = {

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -90,16 +90,18 @@ def figures(run: Run) -> list[Figure]:
     ]
 
 
-def ramp(runs: list[Run]) -> Figure:
-    """The highest rate that was sustained, and all below it were."""
-    best = None
-    for run in runs:
-        if not run.sustained:
+def ramp(cluster: Cluster, rates: Sequence[float], seconds: float) -> list[Figure]:
+    """The highest of ascending rates that was sustained; nothing where already the first was not."""
+    best: Run | None = None
+    for rate in rates:
+        tried = run(cluster, rate, seconds, 1)
+        if not tried.sustained:
             break
-        best = run
-    windows = best.windows if best else runs[0].windows
-    name = f"highest sustained rate of {', '.join(f'{run.rate:g}' for run in runs)} calls/s"
-    return Figure("live, ramp", name, "call", tuple(window.seconds / max(window.ended, 1) for window in windows))
+        best = tried
+    if best is None:
+        return []
+    name = f"at the highest rate sustained: {best.rate:g} calls/s (of {', '.join(f'{rate:g}' for rate in rates)})"
+    return [Figure("live, ramp", name, "call", tuple(each.seconds / each.ended for each in best.windows))]
 
 
 def run(cluster: Cluster, rate: float, seconds: float, windows: int) -> Run:
