@@ -42,13 +42,14 @@ class Archive:
         self.start()
         return database.connect(self._url, application=application)
 
-    def start(self) -> None:
+    def start(self, *, upgrade: bool = True) -> None:
         """Start the embedded server where it does not run, and bring its schema up to date: it is ours alone."""
         if self._cluster is None:
             return
         self._started = self._started or not self._cluster.running()
         self._cluster.start()
-        migrate.upgrade(self._url)
+        if upgrade:
+            migrate.upgrade(self._url)
 
     def stop(self) -> None:
         """Stop the embedded server if it was started here; it would not stop by itself."""

@@ -28,7 +28,7 @@ def upgrade(config_file: ConfigOption = None, as_json: JsonOption = False) -> No
     Example: cdr db upgrade --config cdr.toml
     """
     with opened(config.load(config_file)) as archive:
-        archive.start()
+        archive.start(upgrade=False)
         done = migrate.upgrade(archive.url)
         if as_json:
             print_json(done)

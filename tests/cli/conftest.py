@@ -19,6 +19,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from psycopg import sql
+from support.postgres import Server
 
 import etl
 from etl.cli.main import run
@@ -241,3 +242,19 @@ def guarded() -> Iterator[Guarded]:
         cluster.stop("immediate")
         shutil.rmtree(home, ignore_errors=True)
         shutil.rmtree(cluster.socket, ignore_errors=True)
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that every user may enter: as root the embedded server runs as another one."""
+    folder = Path(tempfile.mkdtemp(prefix="cdr-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def bare_database(embedded_server: Server) -> Iterator[str]:
+    """An empty database without our schema."""
+    yield embedded_server.create(f"bare_{os.getpid()}")
+    embedded_server.drop(f"bare_{os.getpid()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from etl.errors import DatabaseRefused, DatabaseUnavailable
+from etl.store import embedded
 from etl.store.database import connect, environment
 from etl.store.migrate import head
 
@@ -151,3 +153,15 @@ def test_psql_opens_the_configured_database(
     assert (done.code, done.err) == (0, "")
     assert f"cdr          | {empty}" in done.out
     assert cdr("db", "sql", "-c", "select nonsense", *config).code == 1
+
+
+@pytest.mark.slow
+def test_an_embedded_database_runs_only_while_it_is_needed(here: Cdr, public_folder: Path) -> None:
+    """The first upgrade says what it made; a command that started the server stops it."""
+    (public_folder / "cdr.toml").write_text("[database]\nembedded = true\n")
+    config = ("--config", str(public_folder / "cdr.toml"))
+    assert json.loads(here("db", "upgrade", "--json", *config).out)["before"] is None
+    cluster = embedded.cluster(public_folder / "var")
+    assert not cluster.running()
+    assert here("db", "current", *config).out == f"{head()} (newest: {head()})\n"
+    shutil.rmtree(cluster.socket)

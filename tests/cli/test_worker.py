@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from support.postgres import Server, connection
+from support.postgres import connection
 
 from etl.store import migrate
 
@@ -121,22 +120,18 @@ def test_it_journals_while_the_database_is_away_and_says_so_once(
 
 
 def test_a_database_without_a_schema_is_written_to_once_it_has_one(
-    cdr: Cdr, configure: Configure, simulated: Simulated, embedded_server: Server
+    cdr: Cdr, configure: Configure, simulated: Simulated, bare_database: str
 ) -> None:
     """The worker listens, tells what to run, and goes on by itself when that is done."""
-    url = embedded_server.create(f"bare_{os.getpid()}")
-    try:
-        worker = cdr.start("worker", "--config", str(configure(url, alpha=simulated().port)))
-        worker.until("event=subscribed")
-        worker.until("schema is missing.*run 'cdr db upgrade'")
-        migrate.upgrade(url)
-        worker.until("loading into the database")
-        wait_for_calls(url)
-        done = worker.end(signal.SIGTERM)
-        assert done.code == 0
-        assert done.err.count("the database does not take our data") == 1
-    finally:
-        embedded_server.drop(f"bare_{os.getpid()}")
+    worker = cdr.start("worker", "--config", str(configure(bare_database, alpha=simulated().port)))
+    worker.until("event=subscribed")
+    worker.until("schema is missing.*run 'cdr db upgrade'")
+    migrate.upgrade(bare_database)
+    worker.until("loading into the database")
+    wait_for_calls(bare_database)
+    done = worker.end(signal.SIGTERM)
+    assert done.code == 0
+    assert done.err.count("the database does not take our data") == 1
 
 
 def test_a_closed_port_is_told_once_and_keeps_nobody_from_the_others(
