@@ -56,6 +56,21 @@ class Report:
         return known and not self.failure
 
 
+async def opened(connect: Callable[[], Connection]) -> Connection:
+    """A connection, opened in a thread. One that comes when nobody waits for it any more is closed."""
+    opening = asyncio.ensure_future(asyncio.to_thread(connect))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+
+
+def _close(opening: asyncio.Future[Connection]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What a run works with. `loaded` returns once all that was journaled so far is in the database; `locked_runs`
@@ -103,7 +118,7 @@ class Reconciliation:
         listing = await self._good_list(session)
         if isinstance(listing, str):
             return Report(self._recorder, failure=listing)
-        with await asyncio.to_thread(self._means.connect) as connection:
+        with await opened(self._means.connect) as connection:
             await asyncio.to_thread(require_schema, connection)
             found, _ = await asyncio.to_thread(self._compare, connection, listing)
         return Report(self._recorder, found, found.actions)
@@ -134,11 +149,13 @@ class Reconciliation:
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[Connection | None]:
-        """A connection that holds the recorder's lock, or None; the lock ends with the connection."""
-        with await asyncio.to_thread(self._means.connect) as connection:
+        """A connection that holds the recorder's lock, or None; the lock ends with the connection at the latest."""
+        with await opened(self._means.connect) as connection:
             await asyncio.to_thread(require_schema, connection)
             held = await asyncio.to_thread(store.lock, connection, self._recorder)
             yield connection if held else None
+            if held:  # the server notices a closed connection only a moment later
+                await asyncio.to_thread(store.unlock, connection, self._recorder)
 
     async def _work(self, connection: Connection, run: store.Run, session: UUID) -> Report:
         lost = await asyncio.to_thread(store.lost, connection, self._recorder)
