@@ -6,8 +6,9 @@ worker and database were killed. And a gap must have a cause that the oracle kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 
 from campaign.archive import Rejected
 from campaign.evidence import (
@@ -54,10 +55,10 @@ def covered(evidence: Evidence) -> Verdict:
     """1b. What happened outside of gaps is a fact, whether it was delivered or not: coverage is honest."""
     count = Count()
     for name, truth in evidence.truths.items():
-        unheard = gap_spans(evidence, name)
+        unheard, held = gap_spans(evidence, name), _held_starts(truth)
         for call in truth.calls.values():
             known = evidence.archive.facts.get(call.call, {})
-            told = _told(truth, call)
+            told = _told(call, held)
             silent = told is None or within(told, unheard)
             breach = f"{name}: {call.call} began at {call.began}, in no gap, and its start is not archived"
             count.see(Kind.START in known, breach, excused=silent or within(call.began, unheard))
@@ -67,22 +68,26 @@ def covered(evidence: Evidence) -> Verdict:
     return count.verdict("what happened outside of gaps is archived")
 
 
-def _told(truth: Truth, call: TrueCall) -> datetime | None:
+def _held_starts(truth: Truth) -> set[str]:
+    """Calls whose start the recorder tells only when they end: a fault that strikes the call which has just begun."""
+    calls = sorted(truth.calls.values(), key=lambda call: call.began)
+    began = [call.began for call in calls]
+    faults = (each for each in truth.faults if each.kind == FaultKind.REORDERING)
+    return {calls[bisect_right(began, each.begin) - 1].call for each in faults}
+
+
+def _told(call: TrueCall, held: Collection[str]) -> datetime | None:
     """When the recorder tells of a call's start: at once, or where it reorders, at the end (None: never)."""
-    held = any(
-        each.kind == FaultKind.REORDERING and timedelta() <= each.begin - call.began < seconds(0.005)
-        for each in truth.faults
-    )
-    return call.ended if held else call.began
+    return call.ended if call.call in held else call.began
 
 
 def missing(evidence: Evidence) -> Verdict:
     """2. A call that is not archived at all began and ended in gaps."""
     count = Count()
     for name, truth in evidence.truths.items():
-        unheard = gap_spans(evidence, name)
+        unheard, held = gap_spans(evidence, name), _held_starts(truth)
         for call in truth.calls.values():
-            edges = [moment for moment in (_told(truth, call), call.ended or call.forgotten) if moment]
+            edges = [moment for moment in (_told(call, held), call.ended or call.forgotten) if moment]
             breach = f"{name}: {call.call} ({call.began} .. {call.ended}) is not archived, and no gap explains it"
             excused = all(within(each, unheard) for each in edges)
             count.see(call.call in evidence.archive.calls, breach, excused=excused)

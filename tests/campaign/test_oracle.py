@@ -242,3 +242,16 @@ def test_bytes_that_are_not_in_quarantine_are_seen(evidence: Evidence) -> None:
 
 def test_one_row_of_quarantine_does_not_serve_two_faults(evidence: Evidence) -> None:
     assert broken(with_line(evidence, FaultLine(at(15.1), "garbage", "moment"))) == {QUARANTINED}
+
+
+def test_a_start_that_the_recorder_held_back_is_missed_when_the_call_ends(evidence: Evidence) -> None:
+    """The recorder told of it only at the end of the call; that is the moment which must be covered, or in a gap."""
+    for line in (
+        CallLine(at(26), "held", "begin", at(26), None, {}),
+        FaultLine(at(26.1), "reordering", "moment"),
+        CallLine(at(30), "held", "end", at(26), at(30), {}),
+    ):
+        with_line(evidence, line)
+    assert broken(evidence) == set()
+    evidence.truths[NAME].calls["held"].ended = at(40)
+    assert broken(evidence) == {HAPPENED, MISSING}
