@@ -170,13 +170,14 @@ def test_a_reader_that_leaves_early_causes_no_noise(cdr: Any, configure: Configu
 
 
 @pytest.mark.slow
-def test_watching_ends_cleanly(cdr: Any, configure: Configure, embedded_database: str) -> None:
-    """Ctrl-C is how it is meant to end: code 0, and each look is one line of JSON."""
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_watching_ends_cleanly(cdr: Any, configure: Configure, embedded_database: str, sign: signal.Signals) -> None:
+    """A signal is how it is meant to end: code 0, and each look is one line of JSON."""
     watching = cdr.start("status", "--watch", "--json", "--config", str(configure(embedded_database, alpha=1)))
     deadline = time.monotonic() + 20
     while watching.out.count("\n") < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    done = watching.end(signal.SIGINT)
+    done = watching.end(sign)
     assert (done.code, done.err) == (0, "")
     assert [set(json.loads(line)) >= {"at", "recorders"} for line in done.out.splitlines()] == [True] * 2
