@@ -107,13 +107,15 @@ def _place(found: _Found, name: str, text: str, dialect: Dialect) -> None:
 
 
 def _place_nested(found: _Found, name: str, value: Json, dialect: Dialect) -> None:
-    """A value with more than text: what is only text and attributes still has a value; the rest is extras."""
-    if isinstance(value, dict) and all(key[0] in "#@" for key in value):
-        if text := value.pop("#text", None):
-            _place(found, name, str(text), dialect)
-    elif isinstance(value, str) and value:
-        _place(found, name, value, dialect)
+    """A field with attributes still has its text as value; the rest is extras. What is unknown stays in one piece."""
+    if isinstance(value, str):
+        if value:
+            _place(found, name, value, dialect)
         return
+    known = name in dialect.known_fields or name in dialect.id_names or name == dialect.state_name
+    flat = value if isinstance(value, dict) and all(key[0] in "#@" for key in value) else {}
+    if known and (text := flat.pop("#text", None)):
+        _place(found, name, str(text), dialect)
     _keep(found.extras, name, value)
 
 

@@ -190,6 +190,7 @@ _notes = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.builds(Draft, st.just(NOON), st.sampled_from(["ny-1", "retired"]), st.just(SESSION), st.sampled_from(What),
                  _documents, _notes))  # fmt: skip
 def test_reading_is_total_and_what_is_read_again_is_the_same(draft: Draft) -> None:
@@ -200,6 +201,7 @@ def test_reading_is_total_and_what_is_read_again_is_the_same(draft: Draft) -> No
     assert all(kept.body or not draft.body for kept in told.quarantined)
 
 
+@pytest.mark.slow
 @given(st.lists(_elements(2), min_size=1, max_size=3), st.sampled_from(["CallStart", "CallEnd"]))
 def test_every_call_of_a_notification_is_a_fact_or_in_quarantine(parts: list[str], kind: str) -> None:
     calls = [part for part in parts if part.startswith("<Call")]

@@ -96,7 +96,7 @@ def test_what_is_unknown_nested_repeated_or_attributed_is_kept() -> None:
     assert found.fields == {"location": "L"}
     assert found.extras == {
         "state": "1",
-        "new": ["x", {"@k": "v"}, "y"],
+        "new": [{"@k": "v", "#text": "x"}, "y"],
         "party": {"name": ["A", "B"], "#text": "tail"},
         "location": {"@lang": "en"},
         "source_name": {"first": "F"},

@@ -52,6 +52,7 @@ def test_a_pause_in_which_the_clock_was_set_is_both_and_the_pause_ends_in_the_ol
     assert watch.look() == (Pause(before, expected), Step(expected, clock.now()))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(-5, 5)), max_size=20))
 def test_steps_add_up_to_what_was_set_but_for_what_is_too_small_to_see(moves: list[tuple[float, float]]) -> None:
     clock = StillClock()
