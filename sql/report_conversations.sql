@@ -8,7 +8,8 @@
 -- the first on one recorder is the copy of the first on the other, the second of the second. A call without a start,
 -- or without either id, stands alone. The copy shown is a complete one if there is any, then one that is not marked
 -- secondary, then the earliest: what is left when the others are deleted.
--- After a failover in the middle of a call there are two conversations, one on each recorder; `continues` links them.
+-- After a failover in the middle of a call there are two conversations, one on each recorder; `continues` links them
+-- if the first half is no longer than a day.
 -- A large archive is better asked for the time that is wanted: report.conversations_between(from, to).
 
 DROP VIEW IF EXISTS report.conversations;
@@ -23,13 +24,13 @@ RETURNS TABLE (
 )
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
 WITH chosen AS (
-    -- A minute more on either side: a copy that starts a little earlier must not be cut off, nor a failover's first half.
+    -- More on either side: a copy that starts a little earlier or later must not be cut off, nor a failover's first half.
     SELECT c.*,
         CASE WHEN c.start_time IS NOT NULL THEN c.platform_call_id END AS platform,
         CASE WHEN c.start_time IS NOT NULL THEN c.native_call_id END AS native,
         row_number() OVER (ORDER BY c.start_time, c.call_id COLLATE "C") AS number
     FROM cdr.call c
-    WHERE (c.start_time >= from_time - interval '1 minute' AND c.start_time < to_time + interval '1 minute')
+    WHERE (c.start_time >= from_time - interval '25 hours' AND c.start_time < to_time + interval '1 minute')
         OR (c.start_time IS NULL AND c.first_seen_at >= from_time AND c.first_seen_at < to_time)
 ), stepped AS (
     -- Along each id and its parties, in the order of starts: where does a new conversation begin?
@@ -69,6 +70,7 @@ WITH chosen AS (
     SELECT *,
         lag(call_id) OVER along AS earlier,
         lag(recorders) OVER along AS earlier_recorders,
+        lag(start_time) OVER along AS earlier_start,
         lag(end_time) OVER along AS earlier_end
     FROM ordered WHERE place = 1
     WINDOW along AS (PARTITION BY platform, source_caller_id, destination_caller_id ORDER BY number)
@@ -77,7 +79,8 @@ SELECT call_id, recorder, state, start_time, end_time, duration, source_caller_i
     destination_name, cause_id, direction_id, modality_id, platform_call_id, native_call_id,
     coalesce(secondary, false), copies, call_ids, recorders,
     CASE WHEN platform IS NOT NULL AND recorder <> ALL (earlier_recorders)
-        AND start_time - earlier_end BETWEEN interval '-5 seconds' AND interval '1 minute' THEN earlier END
+        AND start_time - earlier_end BETWEEN interval '-5 seconds' AND interval '1 minute'
+        AND start_time - earlier_start <= interval '24 hours' THEN earlier END
 FROM linked
 WHERE (start_time >= from_time AND start_time < to_time) OR start_time IS NULL
 $$;
@@ -108,4 +111,4 @@ COMMENT ON COLUMN report.conversations.copies IS 'How many calls of the archive 
 COMMENT ON COLUMN report.conversations.call_ids IS 'Ids of all copies, the one shown first';
 COMMENT ON COLUMN report.conversations.recorders IS 'Recorders of all copies, in the order of call_ids';
 COMMENT ON COLUMN report.conversations.continues IS
-    'call_id of the conversation that this one continues after a failover: same platform_call_id and parties, on another recorder, ended at most a minute before and not over 5 s after this start; null otherwise';
+    'call_id of the conversation that this one continues after a failover: same platform_call_id and parties, on another recorder, started at most a day before, ended at most a minute before and not over 5 s after this start; null otherwise';

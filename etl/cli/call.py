@@ -95,7 +95,7 @@ def _line(text: str) -> None:
     """A line in which nothing that was received steers the terminal; a line feed at its beginning is ours."""
     if text.startswith("\n"):
         data.print()
-    data.print(safe(text.removeprefix("\n")))
+    data.print(safe(text.removeprefix("\n")), soft_wrap=True)
 
 
 def _time(time: datetime) -> str:
