@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 from support.postgres import Server
 
@@ -125,7 +126,9 @@ class Cdr:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Result]]:
     """The console script's function in this process: a tenth of the time, where nothing but words is at stake."""
     for name in [name for name in os.environ if name.startswith("CDR_")]:
         monkeypatch.delenv(name)
@@ -144,7 +147,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
             signal.signal(signal.SIGTERM, before)
         return Result(int(code or 0), *capfd.readouterr())
 
-    return call
+    yield call
+    structlog.reset_defaults()  # else the next test would log to this one's stderr, which is closed by then
 
 
 @pytest.fixture
