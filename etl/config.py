@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from etl.errors import UsageError
@@ -68,6 +77,13 @@ def _positive(value: N) -> N:
     return value
 
 
+def _listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value and not (port.isdecimal() and int(port) <= 65535 and (":" not in host or host.startswith("["))):
+        raise ValueError('write an address and a port, such as "127.0.0.1:9464" or "[::1]:9464", or "" for none')
+    return value
+
+
 def _postgres_url(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str) or not re.match(r"postgres(ql)?(\+psycopg)?://", text):
@@ -80,7 +96,7 @@ Duration = Annotated[timedelta, BeforeValidator(lambda value: _positive(duration
 Size = Annotated[int, BeforeValidator(lambda value: _positive(size(value)))]
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Listen = Annotated[str, Field(pattern=r"^$|^.*:\d{1,5}$")]
+Listen = Annotated[str, AfterValidator(_listen)]
 
 
 class _Table(BaseModel):

@@ -77,6 +77,7 @@ def test_unknown_variables_are_refused_by_name(name: str, monkeypatch: pytest.Mo
         ("[database]\nurl = 'postgresql://h/d'\nembedded = true", "give one of url, url_file and embedded"),
         ("[database]\nurl_file = 'nowhere'", r"database\.url_file = .*nowhere.* cannot be read"),
         ("[http]\nlisten = 'here'", r"http\.listen = 'here'"),
+        ("[http]\nlisten = '127.0.0.1:70000'", r"http\.listen = '127\.0\.0\.1:70000': write an address and a port"),
         ("recorder = 3", "recorder = 3"),
         ("=", "is not valid TOML"),
     ],
