@@ -26,7 +26,8 @@ def call(
 ) -> None:
     """Explain one call.
 
-    What is known, from which document each field comes, and what was done about it. Shows personal data. Exit code 1 if no call has this id.
+    What is known, from which document each field comes, and what was done about it. Shows personal data.
+    Exit code 1 if no call has this id.
 
     Example: cdr call 54bc7c43-561f-11e0-b752-005056c00008
     """

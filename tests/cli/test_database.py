@@ -32,6 +32,10 @@ READING = (
     ("quarantine", "retry", "--all"),
     ("quarantine", "discard", "--all"),
     ("rebuild",),
+    ("call", "x"),
+    ("accept", "gap", "1", "--reason", "y"),
+    ("accept", "call", "x", "--reason", "y"),
+    ("recorder", "retire", "x"),
 )
 
 
