@@ -179,14 +179,14 @@ def cluster(data_dir: Path) -> Cluster:
     Raises `UsageError` where the extra is not installed, or where we are root and the server's user cannot get to
     the data folder.
     """
-    data = data_dir.resolve() / "postgres"
-    closed = _closed_to_others(data_dir.resolve())
+    found, data = programs(), data_dir.resolve() / "postgres"
+    closed = _closed_to_others(data)
     if closed is not None:
         raise UsageError(
             f"{data_dir}: as root the embedded PostgreSQL runs as user {_server_user()}, who may not enter {closed}:"
             " choose a worker.data_dir elsewhere, or start as another user"
         )
-    return Cluster(_reachable(programs()), data, ("max_connections=50",))
+    return Cluster(_reachable(found), data, ("max_connections=50",))
 
 
 def _closed_to_others(folder: Path) -> Path | None:

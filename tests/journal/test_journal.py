@@ -37,7 +37,15 @@ def test_entries_come_back_in_order_numbered_from_one(
 
 def test_every_kind_of_line_comes_back_as_it_was(journal: Journal) -> None:
     session = uuid4()
-    notes: list[dict[str, Json]] = [{}, {"reason": "é\ud800"}, {"extensions": ["1"]}, {"from": None}, {"a": 1.5}, {}]
+    notes: list[dict[str, Json]] = [
+        {},
+        {"reason": "é\ud800"},
+        {"extensions": ["1"]},
+        {"from": None},
+        {"a": 1.5},
+        {"call_id": "1"},
+        {},
+    ]
     drafts = [
         Draft(datetime(2024, 1, 1, 0, 0, 0, n, tzinfo=UTC), "añ\x00o", session, what, bytes([n, 0, 255]), note)
         for n, (what, note) in enumerate(zip(What, notes, strict=True))
