@@ -18,4 +18,12 @@ async def read_messages(item: Document | Rejected, dialect: Dialect) -> tuple[Me
         return ()
     if len(item.raw) < LARGE:
         return read(item.root, dialect)
-    return await asyncio.to_thread(read, item.root, dialect)
+    return await asyncio.to_thread(_read_and_free, item.root, dialect)
+
+
+def _read_and_free(root: etree._Element, dialect: Dialect) -> tuple[Message, ...]:
+    """Nobody needs the tree of a large document any more: what is kept of it is its bytes."""
+    messages = read(root, dialect)
+    root.clear()
+    heap.give_back()
+    return messages

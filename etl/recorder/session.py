@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from etl.config import Recorder
@@ -101,7 +101,9 @@ class Session:
 
     async def run(self) -> Ending:
         """Connect, subscribe, read until the end; raises RecorderUnavailable if no connection came about."""
-        link = await Link.open(self._recorder, Framer(self._limit, self._dialect.root))
+        link = await self._connected()
+        if link is None:
+            return self._ending or Ending("crash", "the worker failed")
         self._scribe.event(
             self.id, What.OPENED, worker=self._worker, extensions=list[Json](sorted(self._recorder.extensions))
         )
@@ -119,6 +121,16 @@ class Session:
             if not task.cancelled() and (error := task.exception()):
                 raise error
         return ending
+
+    async def _connected(self) -> Link | None:
+        """An open connection, or None where the session was closed before there was one: a stop does not wait."""
+        connecting = asyncio.create_task(Link.open(self._recorder, Framer(self._limit, self._dialect.root)))
+        over = asyncio.create_task(self._over.wait())
+        try:
+            await asyncio.wait({connecting, over}, return_when=asyncio.FIRST_COMPLETED)
+            return connecting.result() if connecting.done() else None
+        finally:
+            await _stop([connecting, over])
 
     async def _close(self, link: Link) -> Ending:
         ending = self._ending or Ending("crash", "the worker failed")
@@ -234,7 +246,8 @@ class Session:
             self.close("silence", event.reason)
 
 
-async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+async def _stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    tasks = list(tasks)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

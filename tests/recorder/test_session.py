@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from support.recorders import (
     CALL,
+    Ear,
     StillClock,
     Tape,
     document,
@@ -19,12 +22,18 @@ from support.recorders import (
     keepalive,
     listed,
     puppet,
+    recorder,
+    soon,
     started,
     subscribed,
     until,
 )
 
 from etl.model import What
+from etl.protocol.dialect import Dialect
+from etl.recorder.link import Link
+from etl.recorder.session import Session
+from etl.recorder.sink import Scribe
 
 Connect = Callable[..., Awaitable[Any]]
 
@@ -349,3 +358,35 @@ async def test_a_session_that_is_held_holds_no_other(subscribe: Connect) -> None
     await until(free.tape.count(What.DOCUMENT, 51))
     assert isinstance(held.tape, Tape)
     assert len(held.tape.documents) == 2
+
+
+async def test_a_session_that_is_closed_while_it_connects_does_not_wait_for_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = asyncio.Event()
+
+    async def never(*_: object) -> Link:
+        tried.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody answers")
+
+    monkeypatch.setattr(Link, "open", never)
+    clock = StillClock()
+    tape = Tape(clock)
+    settings = recorder(1)
+    session = Session(
+        uuid4(),
+        "worker-1",
+        settings,
+        Dialect(),
+        Scribe(settings.name, tape),
+        Ear(),
+        clock,
+        margin=timedelta(seconds=1),
+        limit=1_000_000,
+    )
+    running = asyncio.create_task(session.run())
+    await soon(tried.wait())
+    session.close("stop", "the worker was stopped")
+    assert (await soon(running)).reason == "stop"
+    assert tape.of(What.OPENED) == []
