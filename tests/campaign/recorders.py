@@ -59,4 +59,4 @@ def _tell(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(draw(int(sys.argv[1]), float(sys.argv[2])), Path(sys.argv[3])))
+    asyncio.run(serve(draw(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])), Path(sys.argv[4])))

@@ -34,8 +34,13 @@ QUIET = 45.0
 def main(arguments: Sequence[str]) -> int:
     """Run one campaign; exit code 1 if an obligation is broken."""
     options = _options(arguments)
-    plan = draw(options.seed, options.seconds)
-    print(f"campaign seed={plan.seed} for={plan.seconds:g}s: {len(plan.steps)} steps", flush=True)
+    plan = draw(options.seed, options.seconds, options.recorders)
+    faults = sum(len(each.faults.moments()) for each in plan.recorders)
+    print(
+        f"campaign seed={plan.seed} for={plan.seconds:g}s: {len(plan.recorders)} recorders with {faults} faults,"
+        f" {len(plan.steps)} steps against us",
+        flush=True,
+    )
     with folder(options.keep) as where:
         (where / "schedule.txt").write_text(str(plan))
         verdicts = campaign(plan, where)
@@ -49,6 +54,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--for", dest="seconds", type=_seconds, default=60.0, metavar="60s")
+    parser.add_argument("--recorders", type=int, choices=range(1, 9), default=3, metavar="1..8")
     parser.add_argument("--keep", type=Path, help="keep logs, truth and database in this folder")
     return parser.parse_args(arguments)
 
@@ -81,11 +87,24 @@ def campaign(plan: Schedule, where: Path) -> list[Verdict]:
                 director.play(plan.steps, plan.seconds)
                 stage.wait_for((where / "quiet").exists, 120, "all calls have ended")
                 director.settle()
+                reconciled = stage.reconcile(director.worker.config, where / "reconcile.log")
             finally:
                 director.end()
         evidence = _evidence(plan, where, cluster, director.outages)
     left = tuple(journals(director.worker))
-    return [*judge(evidence), Verdict("the stopped worker leaves no journal behind", 1, left)]
+    return [
+        *judge(evidence),
+        _nothing_ongoing(evidence, reconciled),
+        Verdict("the stopped worker leaves no journal behind", 1, left),
+    ]
+
+
+def _nothing_ongoing(evidence: Evidence, code: int) -> Verdict:
+    """All calls have ended or were forgotten, so one reconcile leaves none that goes on. 5 is for what lies in gaps."""
+    calls = evidence.archive.calls
+    broken = [f"{call_id} is still ongoing" for call_id, row in calls.items() if row["state"] == "ongoing"]
+    broken += [f"cdr reconcile ended with exit code {code}: see reconcile.log"] if code not in (0, 5) else []
+    return Verdict("after one cdr reconcile no call goes on", len(calls), tuple(broken))
 
 
 def journals(worker: WorkerProcess) -> list[str]:

@@ -19,7 +19,7 @@ MARGIN = 1.0
 SETTLE_AFTER = 1.5
 """Seconds. Records settle before they are asked for again, or else nobody could see the final one."""
 
-LOCATIONS = ("NY-RECORDER", "BUDAPEST-1", "LONDON", "TOKYO")
+LOCATIONS = ("NY-RECORDER", "BUDAPEST-1", "LONDON", "TOKYO", "PARIS", "OSLO", "LIMA", "CAIRO")
 ZONES = ("America/New_York", "Europe/Budapest", "UTC", "Asia/Tokyo")
 PRECISIONS: tuple[Precision, ...] = ("milliseconds", "milliseconds", "seconds")
 
@@ -109,12 +109,12 @@ class Schedule:
         return "\n".join([*(f"{step.at:6.2f} {step.do}" for step in self.steps), *faults])
 
 
-def draw(seed: int, seconds: float) -> Schedule:
+def draw(seed: int, seconds: float, recorders: int = 3) -> Schedule:
     """The campaign of this seed: `seconds` of calls and faults, all over when they are."""
     dice = Random(f"campaign/{seed}/{seconds:g}")
-    recorders = tuple(_recorder(number, seed, seconds, dice) for number in range(3))
+    simulated = tuple(_recorder(number, seed, seconds, dice) for number in range(recorders))
     steps = (*_against_worker(dice, seconds), *_against_database(dice, seconds), *_second(dice, seconds))
-    return Schedule(seed, seconds, recorders, tuple(sorted((Step(0.0, Do.START), *steps))))
+    return Schedule(seed, seconds, simulated, tuple(sorted((Step(0.0, Do.START), *steps))))
 
 
 def _recorder(number: int, seed: int, seconds: float, dice: Random) -> SimulatorConfig:

@@ -54,7 +54,8 @@ def wait_for(holds: Callable[[], bool], seconds: float, what: str) -> None:
 @contextmanager
 def recorders(plan: Schedule, folder: Path) -> Iterator[Mapping[str, int]]:
     """The simulated recorders of a schedule; their ports by name."""
-    words = (sys.executable, "-m", "campaign.recorders", str(plan.seed), str(plan.seconds), str(folder))
+    drawn = (str(plan.seed), str(plan.seconds), str(len(plan.recorders)))
+    words = (sys.executable, "-m", "campaign.recorders", *drawn, str(folder))
     with (folder / "recorders.log").open("wb") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log, env=_environment())
     ports = folder / "ports.json"
@@ -86,6 +87,13 @@ def configuration(
         for each in simulated
     )
     return head + "".join(entries)
+
+
+def reconcile(config: Path, log: Path) -> int:
+    """One `cdr reconcile` of all recorders; its exit code."""
+    words = (sys.executable, "-c", RUN, "reconcile", "--config", str(config))
+    with log.open("ab") as output:
+        return subprocess.run(words, stdout=output, stderr=output, env=_environment(), timeout=120).returncode
 
 
 @dataclass
