@@ -131,6 +131,20 @@ def close_session(
         return store(cursor, [coverage.closed(state, ended, reason, margin)], margin)
 
 
+def withdraw_future(
+    connection: Connection, recorders: Sequence[str], now: datetime, margin: timedelta
+) -> Mapping[tuple[str, str], float]:
+    """Take back what ended sessions have covered after `now`: the clock was set back while they lived or since, and
+    those times will come again. Returns what `store` returns."""
+    query = """
+        SELECT fold FROM cdr.session
+        WHERE recorder = ANY(%s) AND closed_at IS NOT NULL AND upper(coverage) > %s ORDER BY id FOR UPDATE
+    """
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        found = _loaded(cursor.execute(query, [list(recorders), now + coverage.CLOCK_STEP]))
+        return store(cursor, [coverage.withdrawn(state, now, margin) for state in found], margin) if found else {}
+
+
 _OWNER = "hashtextextended('cdr.owner.' || %s, 0)"
 
 

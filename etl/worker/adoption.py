@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from etl.journal.orphans import adopt
 from etl.recorder.clock import Clock
 from etl.store.database import Connection
 from etl.store.pending import Owed
-from etl.store.sessions import close_session, load_sessions, ownerless
+from etl.store.sessions import close_session, load_sessions, ownerless, withdraw_future
 from etl.store.write import Written
 
 LOOK_EVERY = 5.0
@@ -45,6 +45,7 @@ class Adopter:
         clock: Clock,
         *,
         own: UUID,
+        recorders: Sequence[str],
         margin: timedelta,
         owed_for: timedelta,
         on_loaded: Callable[[Loaded], None],
@@ -55,6 +56,7 @@ class Adopter:
         self._interpreter = interpreter
         self._clock = clock
         self._own = own
+        self._recorders = recorders
         self._margin = margin
         self._owed_for = owed_for
         self._on_loaded = on_loaded
@@ -146,6 +148,10 @@ class Adopter:
         with self._connect() as connection:
             for state in load_sessions(connection, journal):
                 self._close(connection, state.id, reason)
+            # The dead process may have lived before the clock was set back.
+            ended = withdraw_future(connection, self._recorders, self._clock.now(), self._margin)
+            if ended:
+                self._on_loaded(Loaded(Written(gap_seconds=ended), ()))
 
     def _close(self, connection: Connection, session: UUID, reason: str) -> None:
         ended = close_session(connection, session, self._clock.now(), reason, self._margin)

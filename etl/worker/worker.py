@@ -29,6 +29,7 @@ from etl.recorder.clock import Clock, SystemClock
 from etl.store import pending, recorders
 from etl.store.database import Connection
 from etl.store.pending import Owed
+from etl.store.sessions import withdraw_future
 from etl.worker.adoption import Adopter
 from etl.worker.endpoints import Endpoints, Readiness, RecorderLine
 from etl.worker.metrics import Metrics
@@ -110,6 +111,7 @@ class Worker:
             Interpreter(settings),
             self._clock,
             own=self.journal.id,
+            recorders=[recorder.name for recorder in settings.recorder],
             margin=worker.margin,
             owed_for=self._owed_for,
             on_loaded=self._on_loaded,
@@ -202,7 +204,9 @@ class Worker:
             recorders.Recorder(each.name, each.location or each.name, each.timezone.key, each.extensions)
             for each in self.settings.recorder
         ]
-        recorders.register(connection, known, self.settings.worker.margin)
+        margin = self.settings.worker.margin
+        recorders.register(connection, known, margin)
+        withdraw_future(connection, [each.name for each in known], self._clock.now(), margin)
         since = self._clock.now() - self._owed_for
         self._on_owed(pending.owed(connection, since))
         self._introduced = True

@@ -71,7 +71,7 @@ def test_orphaned_journals_are_adopted_though_one_of_them_fails_at_first(
     left = [leave_a_journal(root) for _ in range(3)]
     monkeypatch.setattr(adoption, "LOOK_EVERY", 0.05)
     adopter = Adopter(
-        root, failing_once(embedded_database), Interpreter(settings), SystemClock(), own=uuid4(),
+        root, failing_once(embedded_database), Interpreter(settings), SystemClock(), own=uuid4(), recorders=[],
         margin=timedelta(seconds=1), owed_for=timedelta(seconds=1),
         on_loaded=lambda loaded: None, on_owed=lambda owed: None,
     )  # fmt: skip

@@ -64,6 +64,17 @@ def test_a_closed_session_leaves_a_lasting_gap_that_the_next_session_ends(
     assert tables("SELECT id FROM cdr.gap") == number
 
 
+def test_a_clock_set_back_across_a_restart_takes_back_what_an_ended_session_claims_of_the_future(
+    conn: Connection, writer: Writer
+) -> None:
+    """Those times come again, and nobody listens in them yet."""
+    writer.write(Batch(sessions=[coverage.closed(covering(1, 0, 100), at(100), "stop", MARGIN)]))
+    writer.write(Batch(sessions=[covering(2, 200, 300)]))
+    sessions.withdraw_future(conn, ["ny-1", "other"], at(40), MARGIN)
+    assert stored_gaps(conn) == {Gap(at(40), at(200), "clock")}
+    assert sessions.withdraw_future(conn, ["ny-1"], at(39.5), MARGIN) == {}  # within a second no clock was set
+
+
 def test_coverage_is_stored_as_a_multirange_that_reads_back(writer: Writer, tables: Query) -> None:
     writer.write(Batch(sessions=[covering(1, 0, 10)]))
     assert tables("SELECT lower(coverage), upper(coverage), last_read_at FROM cdr.session") == [(at(0), at(9), at(10))]

@@ -46,8 +46,8 @@ def root(tmp_path: Path) -> Path:
 class Orphanage:
     """An adopter, and what it told."""
 
-    def __init__(self, root: Path, connect: Callable[[], Connection]) -> None:
-        self.clock = StillClock(NOON + timedelta(minutes=5))
+    def __init__(self, root: Path, connect: Callable[[], Connection], minutes: float) -> None:
+        self.clock = StillClock(NOON + timedelta(minutes=minutes))
         self.loaded: list[Loaded] = []
         self.owed: list[Owed] = []
         self.own = uuid4()
@@ -57,6 +57,7 @@ class Orphanage:
             Interpreter(SETTINGS),
             self.clock,
             own=self.own,
+            recorders=["ny-1"],
             margin=MARGIN,
             owed_for=timedelta(minutes=10),
             on_loaded=self.loaded.append,
@@ -72,8 +73,8 @@ def adopt(root: Path, embedded_url: str, empty_embedded_conn: Connection) -> Ite
     """Starts an adopter."""
     running: list[Orphanage] = []
 
-    def start(connect: Callable[[], Connection] = lambda: connection(embedded_url)) -> Orphanage:
-        running.append(Orphanage(root, connect))
+    def start(connect: Callable[[], Connection] = lambda: connection(embedded_url), minutes: float = 5) -> Orphanage:
+        running.append(Orphanage(root, connect, minutes))
         running[-1].adopter.start()
         return running[-1]
 
@@ -186,7 +187,7 @@ def test_a_damaged_journal_is_loaded_up_to_the_damage_and_set_aside_with_a_gap(
     raw = bytearray(segment.read_bytes())
     raw[len(raw) // 2 :] = bytes(len(raw) - len(raw) // 2)
     segment.write_bytes(bytes(raw))
-    adopt()
+    adopt(minutes=60)
     wait_for(lambda: (root / f"{journal}.damaged-1").exists())
     wait_for(lambda: not (root / str(journal)).exists())
     [(reason,)] = rows(empty_embedded_conn, "SELECT reason FROM cdr.session")
