@@ -143,11 +143,11 @@ def _concluded(
         return Action(Act.REPORT, rule, call_id, "not listed, but its record says that it goes on")
     if outcome is not Outcome.UNKNOWN:
         return None
+    if second is not None and call_id in second:
+        return Action(Act.REPORT, rule, call_id, "unknown to the recorder, yet in its second list")
     if rule is Rule.NO_RECORD:
         told = "ended, and the recorder does not know it any more"
         return Action(Act.ABSENT, rule, call_id, told) if call_id in final else None
     if second is None:
         return None
-    if call_id in second:
-        return Action(Act.REPORT, rule, call_id, "unknown to the recorder, yet in its second list")
     return Action(Act.ABSENT, rule, call_id, "in neither of two lists, and the recorder does not know it")
