@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import journal, live, parsing, postgres, store
+from benchmarks import journal, live, parsing, postgres, reconcile, store
 from benchmarks.measure import Figure, table
 
 
@@ -29,10 +29,11 @@ class Size:
     windows: int
     ramp: tuple[float, ...]
     ramp_seconds: float
+    listed: int
 
 
-FULL = Size(3, 1_000, 10_000, 4_000, 1_000_000, 200, 5, 4, (50, 100, 150, 200, 250, 300, 400), 5)
-QUICK = Size(2, 20, 200, 50, 1_000, 20, 1, 2, (20,), 1)
+FULL = Size(3, 1_000, 10_000, 4_000, 1_000_000, 200, 5, 4, (50, 100, 150, 200, 250, 300, 400), 5, 100_000)
+QUICK = Size(2, 20, 200, 50, 1_000, 20, 1, 2, (20,), 1, 200)
 
 
 def _parsing(size: Size) -> list[Figure]:
@@ -54,11 +55,17 @@ def _live(size: Size) -> list[Figure]:
         return [*live.figures(run), *live.ramp(cluster, size.ramp, size.ramp_seconds)]
 
 
+def _reconcile(size: Size) -> list[Figure]:
+    with postgres.serving() as cluster:
+        return reconcile.figures(cluster, size.listed, (0.0, 0.01, 0.05), size.repetitions)
+
+
 PARTS: dict[str, Callable[[Size], list[Figure]]] = {
     "parsing": _parsing,
     "journal": _journal,
     "store": _store,
     "live": _live,
+    "reconcile": _reconcile,
 }
 
 

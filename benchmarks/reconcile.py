@@ -1,8 +1,8 @@
 """A reconciliation of a long list: the recorder, the run and PostgreSQL in processes of their own.
 
-`python -m benchmarks.reconcile serve CALLS FILE` is the recorder: it writes its port, and for each number on stdin lets
-half as many calls end and half as many begin, unheard; FILE then holds its list. `python -m benchmarks.reconcile run URL
-PORT` does one run and writes what it took.
+`python -m benchmarks.reconcile serve CALLS FILE` is the recorder: it writes its port, and for each number on stdin
+lets half as many calls end and half as many begin, unheard; FILE then holds its list. `python -m benchmarks.reconcile
+run URL PORT` does one run and writes what it took.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from etl import heap
 from etl.calls import coverage
 from etl.calls.facts import Reading, absent_fact, read_fact
 from etl.config import RecorderDefaults, Settings
@@ -97,7 +98,7 @@ class Interpreter:
             return Interpreted()
         source = self.source(draft.recorder)
         try:
-            messages = read(parse(draft.body, self._parser), source.dialect)
+            messages = self._messages(draft.body, source.dialect)
         except NotWellFormed as error:
             return Interpreted(quarantined=[_quarantined(draft, error.reason, draft.body)])
         told = Interpreted()
@@ -106,6 +107,12 @@ class Interpreter:
         for message in messages:
             _tell(told, message, draft, source)
         return told
+
+    def _messages(self, body: bytes, dialect: Dialect) -> tuple[Message, ...]:
+        messages = read(parse(body, self._parser), dialect)
+        if len(body) >= heap.LARGE:
+            heap.give_back()
+        return messages
 
     def reread(self, kind: Kind, recorder: str | None, call_id: str, observed_at: datetime, element: bytes) -> Fact:
         """A stored fact's element under today's settings.

@@ -8,6 +8,7 @@ the database; whoever finds it taken leaves it at that.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -89,9 +90,10 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """A good list as received; `wanted` says of each listed call whether it matches our extensions. Times are UTC."""
+    """A good list as received (zlib); `wanted` says of each listed call whether it matches our extensions. Times are
+    UTC."""
 
-    raw: bytes
+    packed: bytes
     asked_at: datetime
     received_at: datetime
     wanted: Mapping[str, bool]
@@ -192,7 +194,9 @@ class Reconciliation:
             return f"the list was refused or not understood: {reply.answer}"
         wants = self._means.source.wants
         wanted = {canonical(record.call_id): wants(record) for record in reply.answer.records}
-        return _Listing(reply.raw, reply.asked_at, reply.received_at, wanted)
+        raw, asked_at, received_at = reply.raw, reply.asked_at, reply.received_at
+        del reply  # the records of a long list take many times its bytes
+        return _Listing(await asyncio.to_thread(zlib.compress, raw, 1), asked_at, received_at, wanted)
 
     # The plan, and what follows from the answers
 
@@ -256,7 +260,7 @@ class Reconciliation:
         An absence counts from the last document that speaks for it: what was received after that is newer.
         """
         absent = [action for action in actions if action.act is Act.ABSENT]
-        evidence = [each.raw for each in lists] if absent else []
+        evidence = [each.packed for each in lists] if absent else []
         outcomes = {call_id: answer.outcome for call_id, answer in answers.items()}
         await asyncio.to_thread(store.add_actions, connection, run, actions, outcomes, evidence)
         for action in absent:

@@ -168,6 +168,7 @@ class Writer:
             with closing(self._tape):
                 while (batch := self._take()) is not None:
                     self._commit(batch)
+                    del batch  # it may be large, and the wait for the next one long
         except JournalError as error:
             self._break(error)
         except Exception as error:  # noqa: BLE001 - supervisor: without it all who await a commit would hang

@@ -7,18 +7,22 @@ known only by its id (the vendor documents that its `type` can differ); see `etl
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from lxml import etree
 
+from etl import heap
 from etl.model import Kind, Record
 from etl.protocol.dialect import Dialect
 from etl.protocol.records import BadRecord, local_name, own_text, read_call, read_record
 
 LONGEST_KEEPALIVE = 86_400.0
 """Seconds; a longer announced interval is taken for a mistake: it would switch the proof of life off."""
+
+LONG = 10_000
+"""Calls from which on a list is used up while it is read, in portions of so many."""
 
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
@@ -73,7 +77,7 @@ Message: TypeAlias = Notification | KeepAlive | Response | Unplaced
 
 
 def read(root: etree._Element, dialect: Dialect) -> tuple[Message, ...]:
-    """All messages of one document, in order; at least one."""
+    """All messages of one document, in order; at least one. The tree of a long list is used up by it."""
     if local_name(root) != dialect.root:
         return (Unplaced("unknown_root", local_name(root)),)
     errors = _texts_of_errors(root, dialect)
@@ -128,8 +132,8 @@ def _keepalive(element: etree._Element, dialect: Dialect) -> KeepAlive | Unplace
 
 
 def _answer(parts: _Parts, request_id: str | None, code: str, error: str | None, dialect: Dialect) -> Response:
-    calls, bad_calls = _records(parts.get(dialect.call, ()), read_call, dialect)
-    details, bad_details = _records(parts.get(dialect.record, ()), read_record, dialect)
+    calls, bad_calls = _records(parts.get(dialect.call, []), read_call, dialect)
+    details, bad_details = _records(parts.get(dialect.record, []), read_record, dialect)
     alive = next(iter(parts.get(dialect.keepalive, ())), None)
     seconds = None if alive is None else _interval(alive, dialect)
     strange = set(parts) - {dialect.request, dialect.keepalive, dialect.error, dialect.call, dialect.record}
@@ -155,13 +159,27 @@ def _interval(element: etree._Element, dialect: Dialect) -> float | None:
 
 
 def _records(
-    elements: Iterable[etree._Element],
+    elements: list[etree._Element],
     read_one: Callable[[etree._Element, Dialect], Record | BadRecord],
     dialect: Dialect,
 ) -> tuple[tuple[Record, ...], tuple[BadRecord, ...]]:
-    found = [read_one(element, dialect) for element in elements]
+    long = len(elements) >= LONG
+    found = [read_one(element, dialect) for element in (_used_up(elements) if long else elements)]
     good = tuple(record for record in found if isinstance(record, Record))
     return good, tuple(record for record in found if isinstance(record, BadRecord))
+
+
+def _used_up(elements: list[etree._Element]) -> Iterator[etree._Element]:
+    """The elements, each removed from its tree when the next is asked for: the tree of a long list and its records
+    need not fit into memory side by side."""
+    elements.reverse()
+    while elements:
+        element = elements.pop()
+        yield element
+        if (parent := element.getparent()) is not None:
+            parent.remove(element)
+        if len(elements) % LONG == 0:
+            heap.give_back()
 
 
 def _texts_of_errors(root: etree._Element, dialect: Dialect) -> list[str]:

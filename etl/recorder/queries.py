@@ -8,7 +8,7 @@ of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -191,17 +191,20 @@ class Queries:
         try:
             while data := await lane.link.receive():
                 lane.last_byte = self._clock.elapsed()
-                for item in lane.link.frame(data):
-                    await self._take(lane, item)
+                await self._take_all(lane, lane.link.frame(data))
                 await self._scribe.room()
         except RecorderUnavailable:
             pass  # the questions below are told
         finally:
             lane.link.close()
             self._lanes.discard(lane)
-            for item in lane.link.finish("cut_off"):
-                await self._take(lane, item)
+            await self._take_all(lane, lane.link.finish("cut_off"))
             self._fail(lane)
+
+    async def _take_all(self, lane: _Lane, items: Iterable[Document | Rejected]) -> None:
+        """By itself, so that no large document is held while the next one is awaited."""
+        for item in items:
+            await self._take(lane, item)
 
     async def _take(self, lane: _Lane, item: Document | Rejected) -> None:
         note: dict[str, Json] = {"channel": "query"}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from lxml import etree
+
+from etl import heap
 from etl.protocol.dialect import Dialect
 from etl.protocol.framing import Document, Rejected
 from etl.protocol.messages import Message, read

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,6 +78,9 @@ def lost(connection: Connection, recorder: str) -> set[str]:
         return {row[0] for row in connection.execute(query, [recorder])}
 
 
+PORTION = 5_000
+"""Calls looked up by one statement: a list of them takes memory on both sides."""
+
 _SIGHTED = f"""
 SELECT s.number
 FROM unnest(%s::text[], %s::timestamptz[], %s::bytea[]) WITH ORDINALITY s (call_id, id_time, digest, number)
@@ -97,15 +99,17 @@ def news(cursor: Cursor, sightings: Sequence[Fact], at_hand: Collection[tuple[st
     Only under the recorder's lock: an absence that another run finds at the same time must not win over a sighting
     that was left out. For the same reason nothing is left out of calls of which other facts are `at_hand`.
     """
-    if not sightings:
-        return []
-    ids, times, digests = zip(*((fact.call_id, fact.id_time, fact.digest) for fact in sightings), strict=True)
-    known = {row[0] for row in cursor.execute(_SIGHTED, [list(ids), list(times), list(digests)])}
-    return [
-        fact
-        for number, fact in enumerate(sightings, 1)
-        if number not in known or (fact.call_id, fact.id_time) in at_hand
-    ]
+    found: list[Fact] = []
+    for first in range(0, len(sightings), PORTION):
+        portion = sightings[first : first + PORTION]
+        ids, times, digests = zip(*((fact.call_id, fact.id_time, fact.digest) for fact in portion), strict=True)
+        known = {row[0] for row in cursor.execute(_SIGHTED, [list(ids), list(times), list(digests)])}
+        found += [
+            fact
+            for number, fact in enumerate(portion, 1)
+            if number not in known or (fact.call_id, fact.id_time) in at_hand
+        ]
+    return found
 
 
 _KNOWN = """
@@ -150,8 +154,8 @@ def add_actions(
     outcomes: Mapping[str, str],
     lists: Sequence[bytes] = (),
 ) -> None:
-    """Store what the run does, with the `lists` that prove its absences, as received."""
-    first, second, *_ = (*(zlib.compress(each, 1) for each in lists), None, None)
+    """Store what the run does, with the `lists` that prove its absences, as received (zlib)."""
+    first, second, *_ = (*lists, None, None)
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
         cursor.execute(
             "UPDATE cdr.reconcile_run SET first_list = %s, second_list = %s WHERE id = %s", [first, second, run.id]

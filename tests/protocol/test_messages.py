@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from etl.model import Asked, Kind
+from etl.protocol import messages as messages_module
 from etl.protocol.answers import (
     Answer,
     DetailAnswer,
@@ -217,3 +218,13 @@ def test_a_dialect_can_rename_every_element() -> None:
     (found,) = read(parse(b"<R><A rc='OK'><Q n='3'/><K time='4'/><C n='a'/></A></R>"), dialect)
     assert isinstance(found, Response)
     assert (found.request_id, found.ok, found.keepalive, found.calls[0].call_id) == ("3", True, 4.0, "a")
+
+
+def test_a_long_list_reads_as_a_short_one_and_is_used_up_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = "".join(f'<Call id="{number}"><source_name>Ann {number}</source_name></Call> ' for number in range(7))
+    raw = f'<VerbaApi><Response code="0"><Request id="1"/>{calls}<Call/></Response></VerbaApi>'.encode()
+    expected = read(parse(raw), Dialect())
+    monkeypatch.setattr(messages_module, "LONG", 3)
+    root = parse(raw)
+    assert read(root, Dialect()) == expected
+    assert [element.tag for element in root.iter("Call")] == []

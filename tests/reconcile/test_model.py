@@ -117,6 +117,7 @@ class House(RuleBasedStateMachine):
         self.sessions: dict[UUID, SessionState] = {}
         self.owners: dict[UUID, str] = {}
         self.opened: dict[UUID, datetime] = {}
+        self.forgotten: dict[str, list[tuple[datetime, datetime, datetime]]] = {"w0": [], "w1": []}
         self.set_back: dict[str, list[tuple[datetime, datetime, datetime]]] = {"w0": [], "w1": []}
         self.received: set[str] = set()
         self.heard: dict[str, set[tuple[str, Kind]]] = {"w0": set(), "w1": set()}
@@ -290,6 +291,8 @@ class House(RuleBasedStateMachine):
     def a_worker_is_killed(self, which: int) -> None:
         """What was not committed is gone; whoever comes next adopts the journal and ends the session."""
         worker = self.workers[which]
+        lost = [draft.note["to"] for draft in worker.journal[worker.committed :] if draft.what is What.STEPPED]
+        self.forgotten[worker.name] += [step for step in self.set_back[worker.name] if step[1].isoformat() in lost]
         del worker.journal[worker.committed :]
         self._load(worker)
         state = self.sessions.get(worker.session) if worker.session else None
@@ -541,12 +544,17 @@ class House(RuleBasedStateMachine):
         )
 
     def _came_again(self, session: UUID, event: Event) -> bool:
-        """The event's time by this clock came twice: first the event, then the clock was set back, then the session."""
-        name = self.owners[session]
-        return any(
-            event.at <= at <= self.opened[session] and after <= event.moments[name] <= before
+        """The event's time by this clock came twice: first the event, then the clock was set back, then the session.
+
+        Or the other way round, where the step was lost with the last commit before a kill: then nobody can know that
+        the time which the session has covered came again.
+        """
+        name, moment = self.owners[session], event.moments[self.owners[session]]
+        twice = any(
+            event.at <= at <= self.opened[session] and after <= moment <= before
             for at, after, before in self.set_back[name]
         )
+        return twice or any(at <= event.at and after <= moment <= before for at, after, before in self.forgotten[name])
 
     def _spans(self) -> Iterator[gaps.SessionSpan]:
         for state in self.sessions.values():
