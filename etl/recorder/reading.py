@@ -11,15 +11,12 @@ from etl.protocol.dialect import Dialect
 from etl.protocol.framing import Document, Rejected
 from etl.protocol.messages import Message, read
 
-LARGE = 256 * 1024
-"""Bytes from which on a document is read in a thread, so that other recorders go on."""
-
 
 async def read_messages(item: Document | Rejected, dialect: Dialect) -> tuple[Message, ...]:
-    """The messages of a document; none of rejected bytes."""
+    """The messages of a document; none of rejected bytes. A large one is read in a thread: other recorders go on."""
     if isinstance(item, Rejected):
         return ()
-    if len(item.raw) < LARGE:
+    if len(item.raw) < heap.LARGE:
         return read(item.root, dialect)
     return await asyncio.to_thread(_read_and_free, item.root, dialect)
 
