@@ -86,7 +86,10 @@ class House:
         await asyncio.sleep(seconds)
 
     async def stop(self) -> None:
+        """From then on nobody listens: the gap that this opens has its cause here."""
+        since = datetime.now(UTC)
         await asyncio.to_thread(self.worker.stop)
+        self.out("worker", since)
 
     def log(self) -> str:
         return self.worker.log.read_text()
