@@ -158,7 +158,8 @@ async def test_at_its_limit_the_journal_takes_no_more_until_it_is_loaded(house: 
     await house.stop()
     assert house.reasons() == ["backlog", "stop"]
     kept = sum(row.body == BIG for row in house.archive().quarantine)
-    assert kept >= 3_000_000 // len(BIG)
+    # Nearly all that fits: SQLite's own pages and its log count towards the limit too.
+    assert kept >= 2_000_000 // len(BIG)
     assert kept >= sent - 12, "only what was still unread when the session was closed is missing"
 
 
