@@ -62,6 +62,22 @@ class RecorderUnavailable(RecorderError):
     retry: ClassVar[bool] = True
 
 
+class HistoryError(CdrError):
+    """Something between us and a history source: the HTTP API or metadata files."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class HistoryUnavailable(HistoryError):
+    """The history cannot be reached, fails, or answers nothing that can be understood: trying again helps."""
+
+    retry: ClassVar[bool] = True
+
+
+class HistoryRefused(HistoryError):
+    """The history answered and said no: wrong login or key, a certificate that does not fit, a bad request."""
+
+
 class JournalError(CdrError):
     """The local journal cannot be read or written; `path` is the file or folder."""
 

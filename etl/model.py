@@ -49,6 +49,10 @@ FINISHED: frozenset[Kind] = frozenset({Kind.DETAIL, Kind.HTTP, Kind.FILE})
 """The kinds that hold a finished record: one of them makes a call `complete`."""
 
 
+HISTORY: frozenset[Kind] = frozenset({Kind.HTTP, Kind.FILE})
+"""The kinds of finished records that the history shows, and no recorder's stream."""
+
+
 class State(StrEnum):
     """The state of a call; follows from its facts alone."""
 
@@ -81,7 +85,8 @@ class Fact:
     `recorder` is the configured recorder whose stream showed it (None for history). `located` is the
     recorder that the record's location maps to, else the location as written, else None. `digest`
     identifies the content as received. `values` holds only the fields that have a value; `quality` the
-    flags of this fact.
+    flags of this fact. `history` is `HTTP` or `FILE` for a record of the history, finished or not: it says in
+    which zone it is to be read.
     """
 
     call_id: str
@@ -95,6 +100,7 @@ class Fact:
     values: Mapping[str, Value]
     attributes: Mapping[str, Json]
     quality: tuple[str, ...]
+    history: Kind | None = None
 
 
 class What(Enum):

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from etl.calls.ids import canonical, id_time, is_timed
 from etl.calls.zones import Readings, parse_local, readings
 from etl.fields import FIELDS, FieldType
-from etl.model import FINISHED, Fact, Json, Kind, Record, Value
+from etl.model import FINISHED, HISTORY, Fact, Json, Kind, Record, Value
 
 DURATION_FITS = timedelta(minutes=1)
 """A reported duration decides between two readings of an end when it leads to within this of one of them.
@@ -89,6 +89,7 @@ def read_fact(record: Record, kind: Kind, observed_at: datetime, reading: Readin
         values=values,
         attributes=attributes,
         quality=tuple(sorted(flags)),
+        history=kind if kind in HISTORY else None,
     )
 
 

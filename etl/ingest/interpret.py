@@ -121,7 +121,7 @@ class Interpreter:
         """
         if kind is Kind.ABSENT:
             return absent_fact(call_id, observed_at, recorder or "", element)
-        source = self.source(recorder) if recorder is not None else self._history(kind)
+        source = self.source(recorder) if recorder is not None else self.history(kind)
         try:
             root = parse(element, self._parser)
         except NotWellFormed as error:
@@ -134,7 +134,7 @@ class Interpreter:
             kind = Kind.DETAIL if recorder is not None else Kind.HTTP
         return read_fact(record, kind, observed_at, source.reading)
 
-    def _history(self, kind: Kind) -> Source:
+    def history(self, kind: Kind) -> Source:
         """How the history's records are read: in a zone of their own, and without a dialect."""
         settings = self._files if kind is Kind.FILE else self._http
         zone = settings.timezone if settings is not None else ZoneInfo("UTC")

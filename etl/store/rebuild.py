@@ -73,7 +73,8 @@ ORDER BY c.call_id, c.id_time LIMIT %(page)s FOR UPDATE OF c
 """The next calls, locked in the order of their key: from here on their facts stand still."""
 
 _EVIDENCE = """
-SELECT f.call_id, f.id_time, f.kind, f.recorder, f.observed_at, f.first_observed_at, f.digest, f.element
+SELECT f.call_id, f.id_time, f.kind, f.recorder, f.observed_at, f.first_observed_at, f.digest,
+    f.history, f.element
 FROM unnest(%s::text[], %s::timestamptz[]) k (call_id, id_time)
 CROSS JOIN LATERAL (SELECT * FROM cdr.fact WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0) f
 WHERE f.kind <> 'absent'
@@ -122,12 +123,14 @@ class _Stored:
     observed_at: datetime
     first_observed_at: datetime
     digest: bytes
+    history: str | None
     element: bytes
 
     def read_again(self, reread: Reread) -> Fact | None:
         """The fact under today's settings; None where its element cannot be understood any more."""
+        kind = Kind(self.history) if self.history is not None else self.kind
         try:
-            fact = reread(self.kind, self.recorder, self.call_id, self.observed_at, unpack(self.element))
+            fact = reread(kind, self.recorder, self.call_id, self.observed_at, unpack(self.element))
         except CdrError:
             return None
         return replace(
@@ -137,6 +140,7 @@ class _Stored:
             observed_at=self.observed_at,
             recorder=self.recorder,
             digest=self.digest,
+            history=None if self.history is None else Kind(self.history),
         )
 
 

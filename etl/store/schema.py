@@ -134,6 +134,12 @@ fact = Table(
     _text("recorder", "Configured recorder whose stream showed it; null for history", nullable=True),
     _text("located", "Recorder that the record's location maps to, else the location as written", nullable=True),
     Column("digest", LargeBinary, nullable=False, comment="Identifies the content as received"),
+    Column(
+        "history",
+        Text,
+        nullable=True,
+        comment="http or file: which history showed the record, finished or not; null for a recorder's stream",
+    ),
     *(_typed(field) for field in FIELDS),
     _attributes(),
     _quality("Flags of this fact alone"),
@@ -319,6 +325,139 @@ call_acceptance = Table(
     _text("reason", "Why, in their words"),
     _time("at", "When it was done", default="now()"),
     comment="Calls whose missing record someone took note of as gone for good",
+)
+
+backfill_run = Table(
+    "backfill_run",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True, comment="Id of the run"),
+    _text("command", "files, http or gaps: which backfill"),
+    _text("trigger", "command, or worker"),
+    Column(
+        "scope", JSONB, nullable=False, comment="What was asked for: paths, or a span of time; equal scopes continue"
+    ),
+    _time("started_at", "When the run began", default="now()"),
+    _time("updated_at", "Last sign of life", default="now()"),
+    _time("finished_at", "When the run ended; null while it goes on, or if it was killed", nullable=True),
+    _text("result", "done, failed or interrupted; null while it goes on, or if it was killed", nullable=True),
+    _time("position", "http: the history before this moment was read", nullable=True),
+    Column(
+        "counts",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="What was seen and done so far: files, records, skipped, quarantined and more",
+    ),
+    _text("told", "Why it failed or was interrupted", nullable=True),
+    _one_of("command", ["files", "http", "gaps"]),
+    _one_of("trigger", ["command", "worker"]),
+    _one_of("result", ["done", "failed", "interrupted"]),
+    Index("backfill_run_started", "command", "started_at"),
+    comment="Reads of the history: of files, over HTTP, for gaps",
+)
+
+backfill_folder = Table(
+    "backfill_folder",
+    metadata,
+    Column(
+        "run",
+        UUID(as_uuid=True),
+        ForeignKey("cdr.backfill_run.id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The run",
+    ),
+    Column("path", LargeBinary, primary_key=True, comment="The folder, as the operating system names it"),
+    Column(
+        "entries", BigInteger, nullable=False, comment="How many of its entries are done, in the folder's own order"
+    ),
+    Column("digest", LargeBinary, nullable=False, comment="Digest of the names of these entries, in that order"),
+    Column("done", Boolean, nullable=False, comment="Whether all of its files are done"),
+    comment="How far a file backfill that has not finished is in each folder; emptied when it has",
+)
+
+history_read = Table(
+    "history_read",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True, comment="Id of the row"),
+    Column(
+        "run",
+        UUID(as_uuid=True),
+        ForeignKey("cdr.backfill_run.id", ondelete="CASCADE"),
+        nullable=False,
+        comment="The run that read",
+    ),
+    _text("recorder", "The recorder whose time was read"),
+    _time("from_time", "First moment that the read is about"),
+    _time("to_time", "First moment that it is not about any more"),
+    _time("read_at", "When the read began"),
+    _text("source", "http or file"),
+    Column("good", Boolean, nullable=False, comment="Whether it proves that nothing of this time is missing"),
+    Column("witnesses", Integer, nullable=False, comment="Calls held as complete that the read had to show"),
+    _text("told", "Why it proves nothing; null for a good one", nullable=True),
+    _one_of("source", ["http", "file"]),
+    Index("history_read_recorder", "recorder", "to_time"),
+    Index("history_read_run", "run"),
+    comment="What was read of the history for the gaps of a recorder, and whether it fills them",
+)
+
+verify_run = Table(
+    "verify_run",
+    metadata,
+    Column("id", UUID(as_uuid=True), primary_key=True, comment="Id of the run"),
+    _time("from_time", "First moment: calls that started then or later"),
+    _time("to_time", "First moment that is not looked at any more"),
+    _text("source", "http or file: the history that was read afresh"),
+    _time("started_at", "When the run began", default="now()"),
+    _time("finished_at", "When the run ended; null while it goes on, or if it was killed", nullable=True),
+    _text("result", "done, failed or interrupted; null while it goes on, or if it was killed", nullable=True),
+    Column(
+        "counts",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="Calls compared, missing, extra, different, erased, expired, and more",
+    ),
+    Column("repaired", Boolean, nullable=False, server_default=text("false"), comment="Whether --repair was given"),
+    _text("told", "Why it failed or was interrupted", nullable=True),
+    _one_of("source", ["http", "file"]),
+    _one_of("result", ["done", "failed", "interrupted"]),
+    Index("verify_run_started", "started_at"),
+    comment="Comparisons of the archive with the history, call by call and field by field",
+)
+
+verify_finding = Table(
+    "verify_finding",
+    metadata,
+    Column(
+        "run",
+        UUID(as_uuid=True),
+        ForeignKey("cdr.verify_run.id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The run",
+    ),
+    Column("call_id", Text(collation="C"), primary_key=True, comment="The call"),
+    Column(
+        "kind",
+        Text(collation="C"),
+        primary_key=True,
+        comment="missing: not archived; extra: not in the history; different: the history says otherwise;"
+        " underived: the row does not follow from its own facts",
+    ),
+    _text("recorder", "Its recorder", nullable=True),
+    Column(
+        "fields", ARRAY(Text), nullable=False, server_default=text("'{}'"), comment="Which fields differ; no values"
+    ),
+    _one_of("kind", ["missing", "extra", "different", "underived"]),
+    Index("verify_finding_call", "call_id"),
+    comment="What a verify run found; without the values, which are personal data",
+)
+
+erased_call = Table(
+    "erased_call",
+    metadata,
+    Column("call_id", Text(collation="C"), primary_key=True, comment="The call"),
+    _time("erased_at", "When its personal data was erased", default="now()"),
+    comment="Calls whose personal data was erased for good: neither missing nor a witness when history is read",
 )
 
 sql_file = Table(

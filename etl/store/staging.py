@@ -30,6 +30,7 @@ def row(fact: Fact) -> tuple[Any, ...]:
         fact.recorder,
         fact.located,
         fact.digest,
+        fact.history,
         *[get(name) for name in _NAMES],
         Jsonb({key: value for key, value in fact.attributes.items() if value is not None}),
         list(fact.quality),

@@ -1,0 +1,77 @@
+"""Which time is asked of a history, and what an answer proves. Pure; all times are UTC.
+
+Sources: section 7 of the contract (when a gap is filled) and section 4 of the protocol (how to ask).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from etl.calls.zones import readings
+from etl.model import Interval
+
+SKEW = timedelta(minutes=1)
+"""How far the clocks of a recorder and of the history may differ from ours: every window is widened by it."""
+WINDOW = timedelta(hours=6)
+"""How much time is asked for at once: a set that moves is read again, and a run goes on, from one to the next."""
+_REPEATED = timedelta(hours=1)
+
+
+def widened(part: Interval, by: timedelta = SKEW) -> Interval:
+    """The same span with room on both sides."""
+    return Interval(part.start - by, part.end + by)
+
+
+def windows(span: Interval, length: timedelta = WINDOW) -> Iterator[Interval]:
+    """A long span in pieces, in order, without holes."""
+    start = span.start
+    while start < span.end:
+        end = min(start + length, span.end)
+        yield Interval(start, end)
+        start = end
+
+
+def local_span(window: Interval, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """The window as naive local times of the source.
+
+    Where a clock set back makes such a time stand for two moments, the one is taken that makes the window wider,
+    whichever way the source reads it.
+    """
+    start, end = window.start.astimezone(zone).replace(tzinfo=None), window.end.astimezone(zone).replace(tzinfo=None)
+    if max(readings(start, zone).instants, default=window.start) > window.start:
+        start -= _REPEATED
+    if min(readings(end, zone).instants, default=window.end) < window.end:
+        end += _REPEATED
+    return start, end
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a read proves. `told`: why nothing; empty for a good one. `witnesses`: how many calls it had to show."""
+
+    good: bool
+    witnesses: int
+    told: str = ""
+
+
+def judge(
+    part: Interval, witnesses: Collection[str], shown: Collection[str], read_at: datetime, delay: timedelta
+) -> Verdict:
+    """Whether a read fills `part` of a recorder's time.
+
+    `witnesses` are the calls of the recorder that we hold as complete, as far as the read had to show them; `shown`
+    all that it did show. An empty answer proves nothing: a wrong zone or tenant gives one, too.
+    """
+    hidden = sum(call not in shown for call in witnesses)
+    if not witnesses:
+        told = "no call of this recorder that is held as complete lies near: nothing shows that the history knows it"
+    elif hidden:
+        told = f"{hidden} of {len(witnesses)} calls that are held as complete are missing from the history's answer"
+    elif read_at < part.end + delay:
+        told = f"rows may still appear until {part.end + delay:%Y-%m-%d %H:%M:%S} UTC"
+    else:
+        return Verdict(True, len(witnesses))
+    return Verdict(False, len(witnesses), told)
