@@ -197,6 +197,7 @@ class HistoryFiles(_Table):
 
     roots: tuple[Path, ...]
     timezone: Zone = ZoneInfo("UTC")
+    delay: Duration = timedelta(minutes=15)
 
 
 class History(_Table):

@@ -44,12 +44,17 @@ class History:
     def __init__(self, config: HttpConfig | None, world: World, clock: Clock) -> None:
         """Takes in the calls of `world` as they end."""
         self._config = config or HttpConfig()
-        self._world = world
+        self._worlds: list[World] = []
         self._clock = clock
         self._zone = ZoneInfo(self._config.timezone)
         self._wire = Wire()
         self._calls: list[SimulatedCall] = []
         self._tokens: dict[str, float] = {}
+        self.take_in(world)
+
+    def take_in(self, world: World) -> None:
+        """Takes in the calls of one more recorder, too: a site has one history for all."""
+        self._worlds.append(world)
         world.on_ended.append(lambda call: insort(self._calls, call, key=_start))
 
     def answer(self, parameters: Parameters, login: tuple[str, str] | None) -> Answer:
@@ -102,7 +107,8 @@ class History:
 
     def _candidates(self, parameters: Parameters, start: datetime, end: datetime) -> list[SimulatedCall]:
         if _one(parameters, "status") == "ongoing":
-            return [call for call in self._world.ongoing.values() if start <= call.start < end]
+            ongoing = (call for world in self._worlds for call in world.ongoing.values())
+            return [call for call in ongoing if start <= call.start < end]
         first, behind = (bisect_left(self._calls, moment, key=_start) for moment in (start, end))
         return [call for call in self._calls[first:behind] if self._appeared(call)]
 

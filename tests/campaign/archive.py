@@ -57,6 +57,28 @@ def read(connection: Connection) -> Archive:
     return Archive(calls, facts, gaps, sessions, tuple(Rejected(**row) for row in quarantined))
 
 
+GapStates = Mapping[tuple[str, datetime], str]
+"""State of each gap that has ended, by recorder and beginning."""
+
+
+def gap_states(connection: Connection) -> GapStates:
+    """As of now."""
+    rows = _rows(connection, "SELECT recorder, from_time, state FROM cdr.gap WHERE to_time IS NOT NULL")
+    return {(row["recorder"], row["from_time"]): row["state"] for row in rows}
+
+
+def first_subscriptions(connection: Connection) -> Mapping[str, datetime]:
+    """When each recorder's time begins."""
+    rows = _rows(connection, "SELECT recorder, min(subscribed_at) AS at FROM cdr.session GROUP BY recorder")
+    return {row["recorder"]: row["at"] for row in rows if row["at"] is not None}
+
+
+def findings(connection: Connection) -> tuple[str, ...]:
+    """What the runs of `cdr verify` found, each once, in words."""
+    rows = _rows(connection, "SELECT DISTINCT call_id, kind, fields FROM cdr.verify_finding ORDER BY 1, 2")
+    return tuple(f"{row['call_id']} {row['kind']} {' '.join(row['fields'])}".strip() for row in rows)
+
+
 def _rows(connection: Connection, query: str) -> list[dict[str, Any]]:
     with connection.transaction():
         cursor = connection.execute(query.encode())

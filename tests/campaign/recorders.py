@@ -12,13 +12,25 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from campaign.schedule import Schedule, draw
 
+from etl.simulator.config import HttpConfig
+from etl.simulator.history import History
+from etl.simulator.http import HistoryServer
 from etl.simulator.simulator import Simulator
 from etl.simulator.traffic import Saboteur, Traffic
 from etl.simulator.truth import TruthWriter
+
+HISTORY = "history"
+"""What the port of the HTTP history is called among those of the recorders."""
+
+
+def files(folder: Path) -> Path:
+    """Where the metadata files of all recorders stand."""
+    return folder / "files"
 
 
 def truth_path(folder: Path, name: str) -> Path:
@@ -34,8 +46,12 @@ async def serve(schedule: Schedule, folder: Path) -> None:
         simulators = []
         for config in schedule.recorders:
             writer = stack.enter_context(TruthWriter(truth_path(folder, config.name)))
-            simulators.append(await stack.enter_async_context(Simulator(config, writer)))
-        _tell(folder / "ports.json", json.dumps({each.config.name: each.port for each in simulators}))
+            where = files(folder) if schedule.history is None else None
+            simulators.append(await stack.enter_async_context(Simulator(replace(config, files=where), writer)))
+        ports = {each.config.name: each.port for each in simulators}
+        if schedule.history is not None:
+            ports[HISTORY] = await _history(schedule.history, simulators, stack)
+        _tell(folder / "ports.json", json.dumps(ports))
         traffics = [Traffic(each) for each in simulators]
         for traffic, simulator in zip(traffics, simulators, strict=True):
             traffic.start()
@@ -43,6 +59,18 @@ async def serve(schedule: Schedule, folder: Path) -> None:
         telling = asyncio.create_task(_tell_when_quiet(traffics, folder))
         await stop.wait()
         telling.cancel()
+
+
+async def _history(config: HttpConfig, simulators: Sequence[Simulator], stack: AsyncExitStack) -> int:
+    """One history of all recorders, as sites have it; its port."""
+    first = simulators[0]
+    history = History(config, first.world, first.clock)
+    for other in simulators[1:]:
+        history.take_in(other.world)
+    server = HistoryServer(replace(first.config, http=config), history, first.truth, first.clock)
+    await server.start()
+    stack.push_async_callback(server.stop)
+    return server.port
 
 
 async def _tell_when_quiet(traffics: Sequence[Traffic], folder: Path) -> None:

@@ -85,7 +85,7 @@ def true(evidence: Evidence) -> Verdict:
     return count.verdict("no row contradicts the truth")
 
 
-_PROVISIONAL = {"cause_id", "agent_id", "destination_name"}
+PROVISIONAL = {"cause_id", "agent_id", "destination_name"}
 """Fields that a record may show differently until it has settled."""
 
 
@@ -99,7 +99,7 @@ def _wrong(call: TrueCall, row: Mapping[str, object]) -> Iterator[str]:
     partly = row["state"] != State.COMPLETE
     for name in sorted(contradictions(call, row)):
         unknown = partly and (row.get(name) is None or name in ("native_id", "attributes"))
-        if name not in _PROVISIONAL and not unknown:
+        if name not in PROVISIONAL and not unknown:
             yield name
     yield from (name for name in _columns(row) if name not in _true_columns(call))
     # Flags of quality say that a value did not fit; these recorders write nothing that does not.
@@ -114,7 +114,7 @@ def _columns(row: Mapping[str, object]) -> list[str]:
 
 
 def _true_columns(call: TrueCall) -> set[str]:
-    return {"start_time", "end_time", *_PROVISIONAL, *call.fields}
+    return {"start_time", "end_time", "recorder_duration", *PROVISIONAL, *call.fields}
 
 
 def derived(evidence: Evidence) -> Verdict:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from campaign import archive, stage
 from campaign.evidence import Evidence, Outage, Verdict
+from campaign.history import Aftermath, judge_history
 from campaign.oracle import judge
 from campaign.recorders import truth_path
-from campaign.schedule import GIVE_UP, REFETCH_AFTER, Do, Schedule, Step, draw
+from campaign.schedule import GIVE_UP, HISTORY_DELAY, REFETCH_AFTER, Do, Schedule, Step, draw
 from campaign.stage import WorkerProcess
 
 from etl.config import duration
@@ -29,6 +30,10 @@ from etl.store.sessions import ownerless
 
 QUIET = 45.0
 """Seconds, at the most, that the worker gets to finish when all calls have ended and all is well again."""
+
+
+SKEWED = 1.0
+"""Seconds of room after `HISTORY_DELAY`."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -87,16 +92,47 @@ def campaign(plan: Schedule, where: Path) -> list[Verdict]:
                 director.play(plan.steps, plan.seconds)
                 stage.wait_for((where / "quiet").exists, 120, "all calls have ended")
                 director.settle()
-                reconciled = stage.reconcile(director.worker.config, where / "reconcile.log")
+                aftermath = recover(plan, where, cluster, director.worker)
+                director.rest()
             finally:
                 director.end()
         evidence = _evidence(plan, where, cluster, director.outages)
     left = tuple(journals(director.worker))
     return [
         *judge(evidence),
-        _nothing_ongoing(evidence, reconciled),
+        _nothing_ongoing(evidence, aftermath.reconciled),
+        *judge_history(evidence, aftermath),
         Verdict("the stopped worker leaves no journal behind", 1, left),
     ]
+
+
+def recover(plan: Schedule, where: Path, cluster: embedded.Cluster, worker: WorkerProcess) -> Aftermath:
+    """What a person would do when all is well again, beside the worker: get back what is missing, and check."""
+    log = where / "recovery.log"
+    time.sleep(HISTORY_DELAY + SKEWED)
+    reconciled = stage.command(worker.config, log, "reconcile")
+    if plan.filling:
+        _wait_for_gaps(cluster)
+    filled = stage.command(worker.config, log, "backfill", "gaps")
+    with database.connect(cluster.url()) as connection:
+        since, until = archive.first_subscriptions(connection), datetime.now(UTC)
+    span = ("--from", max(since.values()).isoformat(), "--to", until.isoformat())
+    verified = stage.command(worker.config, log, "verify", *span)
+    repaired = verified
+    if verified == 5:
+        stage.command(worker.config, log, "verify", "--repair", *span)
+        repaired = stage.command(worker.config, log, "verify", *span)
+    with database.connect(cluster.url()) as connection:
+        states, found = archive.gap_states(connection), archive.findings(connection)
+    return Aftermath(reconciled, filled, verified, repaired, since, until, states, found)
+
+
+def _wait_for_gaps(cluster: embedded.Cluster) -> None:
+    """The worker fills the gaps that have ended by itself; what it leaves is for the command to try."""
+    deadline = time.monotonic() + QUIET
+    with database.connect(cluster.url()) as connection:
+        while "open" in archive.gap_states(connection).values() and time.monotonic() < deadline:
+            time.sleep(0.5)
 
 
 def _nothing_ongoing(evidence: Evidence, code: int) -> Verdict:
@@ -120,8 +156,9 @@ def _workers(
     made = []
     for name, data_dir in (("worker", "data"), ("second", "data"), ("stranger", "data-of-stranger")):
         config = where / f"{name}.toml"
-        text = stage.configuration(cluster.url(), where / data_dir, plan.recorders, ports)
-        config.write_text(text, encoding="utf-8")
+        more = f"backfill_gaps = {str(plan.filling).lower()}\n"
+        text = stage.configuration(cluster.url(), where / data_dir, plan.recorders, ports, more=more)
+        config.write_text(text + stage.history(plan, where, ports), encoding="utf-8")
         made.append(WorkerProcess(config, where / data_dir, where / f"{name}.log"))
     first, second, third = made
     return first, second, third
@@ -199,11 +236,14 @@ class Director:
             self._begin("wiped")
 
     def settle(self) -> None:
-        """Give the worker quiet time until nothing more is owed, then stop it."""
+        """Give the worker quiet time until nothing more is owed."""
         deadline = time.monotonic() + QUIET
         time.sleep(3)
         while not self._settled() and time.monotonic() < deadline:
             time.sleep(0.5)
+
+    def rest(self) -> None:
+        """Stop the workers that still run."""
         self._begin("worker")
         for each in (self.worker, self.stranger):
             if each.running:

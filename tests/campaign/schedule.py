@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
-from etl.simulator.config import ALL_STYLES, Precision, SimulatorConfig
+from etl.simulator.config import ALL_STYLES, HttpConfig, Precision, SimulatorConfig
 from etl.simulator.faults import Fault, FaultKind, Faults
 
 KEEPALIVE = 1.0
@@ -18,6 +18,9 @@ PROBE_EVERY = 2.0
 MARGIN = 1.0
 SETTLE_AFTER = 1.5
 """Seconds. Records settle before they are asked for again, or else nobody could see the final one."""
+
+HISTORY_DELAY = 1.0
+"""Seconds after its end by which a call is in the history."""
 
 LOCATIONS = ("NY-RECORDER", "BUDAPEST-1", "LONDON", "TOKYO", "PARIS", "OSLO", "LIMA", "CAIRO")
 ZONES = ("America/New_York", "Europe/Budapest", "UTC", "Asia/Tokyo")
@@ -93,12 +96,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A whole campaign: recorders with their faults, and the steps against us, in order."""
+    """A whole campaign: recorders with their faults, and the steps against us, in order.
+
+    `history` is where calls can be found that no session saw: over HTTP, or in files if it is None. `filling`: the
+    worker fills gaps by itself, else `cdr backfill gaps` does it at the end.
+    """
 
     seed: int
     seconds: float
     recorders: tuple[SimulatorConfig, ...]
     steps: tuple[Step, ...]
+    history: HttpConfig | None
+    filling: bool
 
     def __str__(self) -> str:
         faults = [
@@ -114,7 +123,26 @@ def draw(seed: int, seconds: float, recorders: int = 3) -> Schedule:
     dice = Random(f"campaign/{seed}/{seconds:g}")
     simulated = tuple(_recorder(number, seed, seconds, dice) for number in range(recorders))
     steps = (*_against_worker(dice, seconds), *_against_database(dice, seconds), *_second(dice, seconds))
-    return Schedule(seed, seconds, simulated, tuple(sorted((Step(0.0, Do.START), *steps))))
+    ordered = tuple(sorted((Step(0.0, Do.START), *steps)))
+    history = _history(dice)
+    if history is None:  # all files are read in one zone
+        simulated = tuple(replace(each, timezone=simulated[0].timezone) for each in simulated)
+    return Schedule(seed, seconds, simulated, ordered, history, filling=dice.random() < 0.5)
+
+
+def _history(dice: Random) -> HttpConfig | None:
+    """Over HTTP in two campaigns of three, with pages of any size and tokens that expire soon or never."""
+    if dice.random() < 1 / 3:
+        return None
+    return HttpConfig(
+        api_key="a key",
+        username="auditor",
+        password="a password",
+        timezone=dice.choice(ZONES),
+        delay=dice.uniform(0, HISTORY_DELAY),
+        page_limit=dice.choice((1, 2, 7, 1000)),
+        token_lifetime=dice.choice((1.0, 3600.0)),
+    )
 
 
 def _recorder(number: int, seed: int, seconds: float, dice: Random) -> SimulatorConfig:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from campaign import schedule
+from campaign.recorders import HISTORY, files
 from campaign.schedule import Schedule
 
 import etl
@@ -25,6 +26,9 @@ SOURCES = Path(etl.__file__).parent.parent
 TESTS = Path(__file__).parent.parent
 STOP_TIMEOUT = 60.0
 """Seconds a worker may take to stop: it drains its journal for up to 20 s."""
+
+FILES_DELAY = schedule.SETTLE_AFTER + 1
+"""Seconds after its end by which a call has its file."""
 
 RUN = "from etl.cli.main import run; run()"
 
@@ -73,11 +77,12 @@ def configuration(
     simulated: Iterable[SimulatorConfig],
     ports: Mapping[str, int],
     give_up: float = schedule.GIVE_UP,
+    more: str = "",
 ) -> str:
-    """A cdr.toml with short times."""
+    """A cdr.toml with short times; `more` goes into the table [worker]."""
     head = (
         f'[database]\nurl = "{url}"\n\n[worker]\ndata_dir = "{data_dir}"\nmargin = "{schedule.MARGIN:g}s"\n'
-        f'refetch_after = "{schedule.REFETCH_AFTER:g}s"\ndetail_give_up = "{give_up:g}s"\n\n'
+        f'refetch_after = "{schedule.REFETCH_AFTER:g}s"\ndetail_give_up = "{give_up:g}s"\n{more}\n'
         f'[http]\nlisten = ""\n\n[recorder_defaults]\nrequest_timeout = "{schedule.REQUEST_TIMEOUT:g}s"\n'
         f'probe_every = "{schedule.PROBE_EVERY:g}s"\n'
     )
@@ -89,11 +94,28 @@ def configuration(
     return head + "".join(entries)
 
 
-def reconcile(config: Path, log: Path) -> int:
-    """One `cdr reconcile` of all recorders; its exit code."""
-    words = (sys.executable, "-c", RUN, "reconcile", "--config", str(config))
+def history(plan: Schedule, folder: Path, ports: Mapping[str, int]) -> str:
+    """The tables of cdr.toml that say where the history is."""
+    if plan.history is None:
+        return (
+            f'\n[history.files]\nroots = ["{files(folder)}"]\ntimezone = "{plan.recorders[0].timezone}"\n'
+            f'delay = "{FILES_DELAY:g}s"\n'
+        )
+    http = plan.history
+    return (
+        f'\n[history.http]\nurl = "http://127.0.0.1:{ports[HISTORY]}/verba/api"\napi_key = "{http.api_key}"\n'
+        f'username = "{http.username}"\npassword = "{http.password}"\ntimezone = "{http.timezone}"\n'
+        f'delay = "{schedule.HISTORY_DELAY:g}s"\n'
+    )
+
+
+def command(config: Path, log: Path, *words: str) -> int:
+    """One `cdr` command; its exit code."""
+    line = (sys.executable, "-c", RUN, *words, "--config", str(config))
     with log.open("ab") as output:
-        return subprocess.run(words, stdout=output, stderr=output, env=_environment(), timeout=120).returncode
+        output.write(f"\n$ cdr {' '.join(words)}\n".encode())
+        output.flush()
+        return subprocess.run(line, stdout=output, stderr=output, env=_environment(), timeout=240).returncode
 
 
 @dataclass

@@ -1,0 +1,84 @@
+"""The oracle on history: when all is well again, the archive is the truth, every gap is filled, and `verify` agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from campaign.archive import GapStates
+from campaign.evidence import Count, Evidence, Verdict
+from campaign.rows import PROVISIONAL
+
+from etl.jobs.compare import contradictions
+from etl.model import State
+from etl.simulator.truth import TrueCall
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What was done after the last fault, beside a worker, as exit codes: `cdr reconcile`, `backfill gaps`, `verify`,
+    and `verify` once more after a repair, if there was something to repair. `since` is when each recorder's time
+    begins, `until` when that of `verify` ended; `gaps` and `findings` are as of then."""
+
+    reconciled: int
+    filled: int
+    verified: int
+    repaired: int
+    since: Mapping[str, datetime]
+    until: datetime
+    gaps: GapStates
+    findings: tuple[str, ...]
+
+
+def judge_history(evidence: Evidence, aftermath: Aftermath) -> list[Verdict]:
+    """The verdict on each obligation of the history."""
+    return [_filled(aftermath), _whole(evidence, aftermath), _verified(evidence, aftermath)]
+
+
+def _filled(aftermath: Aftermath) -> Verdict:
+    count = Count()
+    for (recorder, start), state in aftermath.gaps.items():
+        count.see(state == "filled", f"{recorder}: the gap from {start} on is {state}")
+    return count.verdict("every gap that has ended is filled")
+
+
+def _whole(evidence: Evidence, aftermath: Aftermath) -> Verdict:
+    count = Count()
+    for name, call in _promised(evidence, aftermath):
+        row = evidence.archive.calls.get(call.call)
+        state = "not archived" if row is None else str(row["state"])
+        wrong = [] if row is None or state != State.COMPLETE else sorted(contradictions(call, row))
+        breach = f"{name}: {call.call} ({call.began} .. {call.ended}) is {state} {' '.join(wrong)}"
+        count.see(state == State.COMPLETE and not wrong, breach)
+    return count.verdict("after the history was read every call is archived as it truly was")
+
+
+def _promised(evidence: Evidence, aftermath: Aftermath) -> Iterator[tuple[str, TrueCall]]:
+    """Every call that has ended, from the first subscription of all recorders on."""
+    since = max(aftermath.since.values())
+    for name, truth in evidence.truths.items():
+        yield from ((name, call) for call in truth.calls.values() if call.ended and call.start >= since)
+
+
+def _verified(evidence: Evidence, aftermath: Aftermath) -> Verdict:
+    """A record that had no chance to be asked for a second time may be found to differ; nothing else may be found."""
+    broken = [f"verify found {each}" for each in aftermath.findings if not _provisional(each)]
+    broken += [f"{what} ended with exit code {code}: see recovery.log" for what, code in _codes(evidence, aftermath)]
+    return Verdict("verify agrees", len(evidence.archive.calls), tuple(broken), len(aftermath.findings) - len(broken))
+
+
+def _provisional(finding: str) -> bool:
+    _, kind, *fields = finding.split()
+    return kind == "different" and set(fields) <= PROVISIONAL
+
+
+def _codes(evidence: Evidence, aftermath: Aftermath) -> Iterator[tuple[str, int]]:
+    """Exit codes that nothing explains: calls that never ended stay lost, and `backfill gaps` says so."""
+    lost = any(row["state"] != State.COMPLETE for row in evidence.archive.calls.values())
+    if aftermath.filled not in ((0, 5) if lost else (0,)):
+        yield "cdr backfill gaps", aftermath.filled
+    if aftermath.verified not in (0, 5):
+        yield "cdr verify", aftermath.verified
+    if aftermath.repaired != 0:
+        yield "cdr verify, at the end", aftermath.repaired
