@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from etl.cli import accept, call, database, demo, quarantine, rebuild, reconcile, recorder, simulate, status, worker
+from etl.cli import (
+    accept,
+    backfill,
+    call,
+    database,
+    demo,
+    quarantine,
+    rebuild,
+    reconcile,
+    recorder,
+    simulate,
+    status,
+    worker,
+)
 from etl.cli.common import safe
 from etl.errors import CdrError
 
@@ -30,6 +43,7 @@ app.command("call")(call.call)
 app.command("rebuild")(rebuild.rebuild)
 app.command("simulate")(simulate.simulate)
 app.add_typer(accept.app, name="accept")
+app.add_typer(backfill.app, name="backfill")
 app.add_typer(recorder.app, name="recorder")
 app.add_typer(database.app, name="db")
 app.add_typer(quarantine.app, name="quarantine")
