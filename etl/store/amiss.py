@@ -46,8 +46,7 @@ WHERE c.state IN ('{State.LOST}', '{State.ENDED}')
 GROUP BY c.recorder
 """
 
-_UNLISTED = f"""
-SELECT c.recorder, 0, 0, count(*)
+UNLISTED = f"""
 FROM (SELECT DISTINCT recorder FROM cdr.session) s
 CROSS JOIN LATERAL (
     SELECT id, asked_at FROM cdr.reconcile_run
@@ -61,11 +60,12 @@ WHERE NOT EXISTS (
   AND NOT (i.outcome = 'unknown' AND EXISTS (
         SELECT FROM cdr.reconcile_action o WHERE o.run = r.id AND o.call_id = i.call_id AND o.act = 'report'))
   AND NOT EXISTS (SELECT FROM cdr.call_acceptance a WHERE a.call_id = c.call_id)
-GROUP BY c.recorder
 """
-"""The newest good run asked about a call because its list lacked it, and the call is ongoing still. Not if it was
-heard of since; nor if it was in the run's second list, which is the only reason to report a call that the recorder
-says it does not know."""
+"""Calls `c` that are ongoing yet absent from the last good list, as the end of a query: the newest good run asked
+about a call because its list lacked it, and the call is ongoing still. Not if it was heard of since; nor if it was in
+the run's second list, which is the only reason to report a call that the recorder says it does not know."""
+
+_UNLISTED = f"SELECT c.recorder, 0, 0, count(*) {UNLISTED} GROUP BY c.recorder"
 
 _GAPS = "SELECT recorder, count(*) FROM cdr.gap WHERE state = 'open' GROUP BY recorder"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 from etl.calls import coverage
-from etl.calls.gaps import Gap, SessionSpan, classify, gaps_since, session_span
+from etl.calls.gaps import FOREVER, Gap, GapState, SessionSpan, classify, gaps_since, session_span
 from etl.calls.intervals import Spans, span, union
+from etl.model import Interval
 from etl.store.database import Cursor
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -42,10 +44,39 @@ WHERE recorder = %(recorder)s AND (to_time IS NULL OR to_time >= %(since)s)
   AND from_time <> ALL(%(kept)s::timestamptz[])
 """
 
+_FILLED = """
+SELECT from_time, to_time FROM cdr.history_read
+WHERE recorder = %(recorder)s AND to_time > %(since)s AND good ORDER BY from_time
+"""
+
 _ACCEPTED = """
 SELECT from_time, to_time FROM cdr.gap_acceptance
 WHERE recorder = %(recorder)s AND to_time > %(since)s ORDER BY from_time
 """
+
+_OVERLAPPING = """
+SELECT id, from_time, to_time, reason, extensions, state FROM cdr.gap
+WHERE recorder = %(recorder)s AND from_time < %(end)s AND (to_time IS NULL OR to_time > %(start)s)
+"""
+
+_RECOUNT = """
+UPDATE cdr.gap g SET calls_recovered = n.calls
+FROM (
+    SELECT g.id, (
+        SELECT count(*) FROM cdr.call c
+        WHERE c.recorder = g.recorder AND c.start_time >= g.from_time
+          AND c.start_time < coalesce(g.to_time, 'infinity') AND NOT EXISTS (
+            SELECT FROM cdr.fact f
+            WHERE f.call_id = c.call_id AND f.id_time = c.id_time AND f.recorder IS NOT NULL)
+    ) AS calls
+    FROM cdr.gap g
+    WHERE (%(recorder)s::text IS NULL OR g.recorder = %(recorder)s)
+      AND (%(start)s::timestamptz IS NULL
+           OR g.from_time < %(end)s AND (g.to_time IS NULL OR g.to_time > %(start)s))
+) n
+WHERE g.id = n.id AND g.calls_recovered <> n.calls
+"""
+"""Calls that start in a gap and that only the history has shown: no recorder's stream ever did."""
 
 
 def recompute(cursor: Cursor, recorder: str, since: datetime, margin: timedelta) -> Mapping[str, float]:
@@ -55,15 +86,40 @@ def recompute(cursor: Cursor, recorder: str, since: datetime, margin: timedelta)
     comes before the reading, so the second sees what the first has committed. Returns by how many seconds the gaps
     that have an end have grown, by reason.
     """
-    cursor.execute(_LOCK, [recorder])
+    lock(cursor, recorder)
     known = _known(cursor, recorder, since)
     return _store(cursor, recorder, since, known, margin)
 
 
 def rebuild(cursor: Cursor, recorder: str, margin: timedelta) -> None:
     """Derive all gaps of a recorder again, after something was accepted or the recorder retired."""
-    cursor.execute(_LOCK, [recorder])
+    lock(cursor, recorder)
     _store(cursor, recorder, BEGINNING, {}, margin)
+
+
+def lock(cursor: Cursor, recorder: str) -> None:
+    """Whoever changes what a recorder's gaps follow from takes turns with the others, until the transaction ends."""
+    cursor.execute(_LOCK, [recorder])
+
+
+def reclassify(cursor: Cursor, recorder: str, window: Interval) -> None:
+    """Say anew of the gaps that overlap the window whether they are filled, after something of it was read.
+
+    Their times cannot have changed by that. To be called under the recorder's lock.
+    """
+    values = {"recorder": recorder, "start": window.start, "end": window.end}
+    rows = cursor.execute(_OVERLAPPING, values).fetchall()
+    found = [(row[0], Gap(row[1], row[2], row[3], frozenset(row[4])), row[5]) for row in rows]
+    known = _Known.read(cursor, recorder, [gap for _, gap, _ in found])
+    changed = [(known.state(gap), number) for number, gap, state in found if known.state(gap) != state]
+    cursor.executemany("UPDATE cdr.gap SET state = %s WHERE id = %s", changed)
+    recount(cursor, recorder, window)
+
+
+def recount(cursor: Cursor, recorder: str | None, window: Interval | None) -> None:
+    """Count the calls recovered by history, for the gaps that overlap the window (None: all) of one recorder or all."""
+    start, end = (window.start, window.end) if window else (None, None)
+    cursor.execute(_RECOUNT, {"recorder": recorder, "start": start, "end": end})
 
 
 def _store(
@@ -76,8 +132,10 @@ def _store(
     values = {"recorder": recorder, "since": since, "kept": list(wanted)}
     cursor.execute(_DELETE, values)
     changed = [gap for start, gap in wanted.items() if known.get(start) != gap]
-    accepted = _accepted(cursor, recorder, min((gap.start for gap in changed), default=since))
-    cursor.executemany(_UPSERT, [_row(recorder, gap, accepted) for gap in changed])
+    states = _Known.read(cursor, recorder, changed)
+    cursor.executemany(_UPSERT, [_row(recorder, gap, states.state(gap)) for gap in changed])
+    if changed:
+        recount(cursor, recorder, Interval(changed[0].start, changed[-1].end or FOREVER))
     grown: defaultdict[str, float] = defaultdict(float)
     for gap in changed:
         grown[gap.reason] += max(0.0, _seconds(gap) - _seconds(known.get(gap.start)))
@@ -102,14 +160,26 @@ def _seconds(gap: Gap | None) -> float:
     return (gap.end - gap.start).total_seconds() if gap and gap.end else 0.0
 
 
-def _accepted(cursor: Cursor, recorder: str, since: datetime) -> Spans:
-    """The times after `since` that someone accepted as gone for good."""
-    rows = cursor.execute(_ACCEPTED, {"recorder": recorder, "since": since})
-    return union(*(span(start, end) for start, end in rows))
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The times that were filled from the history, and those that someone accepted as gone for good."""
+
+    filled: Spans
+    accepted: Spans
+
+    @classmethod
+    def read(cls, cursor: Cursor, recorder: str, gaps: Sequence[Gap]) -> Self:
+        """As far as they matter to these gaps."""
+        if not gaps:
+            return cls((), ())
+        values = {"recorder": recorder, "since": min(gap.start for gap in gaps)}
+        return cls(*(union(*(span(*row) for row in cursor.execute(query, values))) for query in (_FILLED, _ACCEPTED)))
+
+    def state(self, gap: Gap) -> GapState:
+        return classify(gap, self.filled, self.accepted)
 
 
-def _row(recorder: str, gap: Gap, accepted: Spans) -> tuple[object, ...]:
-    state = classify(gap, (), accepted)
+def _row(recorder: str, gap: Gap, state: GapState) -> tuple[object, ...]:
     return (recorder, gap.start, gap.end, gap.reason, sorted(gap.extensions), state)
 
 
