@@ -5,7 +5,7 @@ Sources: section 7 of the contract (when a gap is filled) and section 4 of the p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -57,21 +57,38 @@ class Verdict:
     told: str = ""
 
 
-def judge(
-    part: Interval, witnesses: Collection[str], shown: Collection[str], read_at: datetime, delay: timedelta
-) -> Verdict:
-    """Whether a read fills `part` of a recorder's time.
+def judge(part: Interval, witnesses: int, hidden: int, read_at: datetime, delay: timedelta) -> Verdict:
+    """Whether a read that began at `read_at` fills `part` of a recorder's time.
 
-    `witnesses` are the calls of the recorder that we hold as complete, as far as the read had to show them; `shown`
-    all that it did show. An empty answer proves nothing: a wrong zone or tenant gives one, too.
+    `witnesses` is how many calls of the recorder the read had to show, because we hold them as complete, and `hidden`
+    how many of them it did not show. An empty answer proves nothing: a wrong zone or tenant gives one, too.
     """
-    hidden = sum(call not in shown for call in witnesses)
     if not witnesses:
-        told = "no call of this recorder that is held as complete lies near: nothing shows that the history knows it"
+        told = "history_incomplete: no call that is held as complete lies near, so nothing shows that the history knows"
+        told += " this recorder"
     elif hidden:
-        told = f"{hidden} of {len(witnesses)} calls that are held as complete are missing from the history's answer"
+        told = f"history_incomplete: {hidden} of {witnesses} calls that are held as complete are not among its rows"
     elif read_at < part.end + delay:
-        told = f"rows may still appear until {part.end + delay:%Y-%m-%d %H:%M:%S} UTC"
+        told = f"too early: rows may appear until {part.end + delay:%Y-%m-%d %H:%M:%S} UTC"
     else:
-        return Verdict(True, len(witnesses))
-    return Verdict(False, len(witnesses), told)
+        return Verdict(True, witnesses)
+    return Verdict(False, witnesses, told)
+
+
+_AGAIN = timedelta(hours=1)
+_RARELY = timedelta(days=1)
+
+
+def due_at(start: datetime, end: datetime | None, read_at: datetime | None, delay: timedelta) -> datetime:
+    """From when on a gap is to be read (again) by itself. `read_at` is when the whole of it was read last.
+
+    As soon as it closes; once more when no row can be late; after that hourly, and ever more rarely as it gets older.
+    One that lasts (`end` is None) is read each hour.
+    """
+    if end is None:
+        return max(start, read_at or start) + _AGAIN
+    if read_at is None:
+        return end
+    if read_at < end + delay:
+        return end + delay
+    return read_at + min(max(_AGAIN, (read_at - end) / 24), _RARELY)
