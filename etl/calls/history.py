@@ -50,11 +50,15 @@ def local_span(window: Interval, zone: ZoneInfo) -> tuple[datetime, datetime]:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a read proves. `told`: why nothing; empty for a good one. `witnesses`: how many calls it had to show."""
+    """What a read proves. `told`: why nothing; empty for a good one. `witnesses`: how many calls it had to show.
+
+    `early`: the same read may be good later, when no row can be late any more.
+    """
 
     good: bool
     witnesses: int
     told: str = ""
+    early: bool = False
 
 
 def judge(part: Interval, witnesses: int, hidden: int, read_at: datetime, delay: timedelta) -> Verdict:
@@ -72,7 +76,7 @@ def judge(part: Interval, witnesses: int, hidden: int, read_at: datetime, delay:
         told = f"too early: rows may appear until {part.end + delay:%Y-%m-%d %H:%M:%S} UTC"
     else:
         return Verdict(True, witnesses)
-    return Verdict(False, witnesses, told)
+    return Verdict(False, witnesses, told, early=bool(witnesses) and not hidden)
 
 
 _AGAIN = timedelta(hours=1)

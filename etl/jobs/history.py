@@ -1,0 +1,283 @@
+"""Reading the history into the archive: what the backfills over HTTP and for gaps share."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from etl.calls.history import judge, widened, windows
+from etl.calls.ids import is_timed
+from etl.calls.intervals import Spans, intersect, union
+from etl.config import Settings
+from etl.errors import HistoryRefused
+from etl.history.files import Problem, Trouble, scan
+from etl.history.paging import Page
+from etl.ingest.history import HistoryReader, Told
+from etl.model import Fact, Interval, Kind
+from etl.store import history_reads
+from etl.store.database import Connection
+from etl.store.history_reads import Held, OpenGap, Read
+from etl.store.write import Batch, Writer, Written
+
+BATCH = 2_000
+"""Records that are merged in one transaction, at least."""
+FILES_DELAY = timedelta(minutes=15)
+"""How late a metadata file may appear, where `history.http.delay` says nothing."""
+OLDEST = timedelta(days=1)
+"""A metadata file is written when its call has ended: one modified so long before a span holds no call of it."""
+SUSPECTS = 3
+"""So many rows must speak against a zone."""
+_QUARTER = timedelta(minutes=15)
+_FOREVER = datetime.max.replace(tzinfo=UTC)
+
+OnWritten: TypeAlias = Callable[[Written], None]
+
+
+class Searches(Protocol):
+    """The history over HTTP: see `etl.history.http.HistoryClient`."""
+
+    def search(self, window: Interval) -> Iterator[Page]: ...
+
+
+class Source(Protocol):
+    """A history, and how it is read. `delay`: rows may appear this late. `zone_key`: where its zone is configured."""
+
+    @property
+    def name(self) -> history_reads.Source: ...
+
+    @property
+    def delay(self) -> timedelta: ...
+
+    @property
+    def zone_key(self) -> str: ...
+
+    def passes(self, spans: Spans) -> Iterator[Spans]:
+        """What is read at once, in order of time."""
+        ...
+
+    def read(self, spans: Spans) -> Iterator[Told]:
+        """All that it has of these spans, and perhaps more. Raises HistoryError where it does not give all."""
+        ...
+
+
+class HttpSource:
+    """The HTTP API: one window after the other."""
+
+    name: history_reads.Source = "http"
+    zone_key = "history.http.timezone"
+
+    def __init__(self, client: Searches, settings: Settings) -> None:
+        assert settings.history.http is not None
+        self.delay: timedelta = settings.history.http.delay
+        self._client = client
+        self._reader = HistoryReader(settings)
+
+    def passes(self, spans: Spans) -> Iterator[Spans]:
+        yield from ((window,) for span in spans for window in windows(span))
+
+    def read(self, spans: Spans) -> Iterator[Told]:
+        for span in spans:
+            for page in self._client.search(span):
+                yield self._reader.rows(page.found, page.observed_at)
+
+
+class FileSource:
+    """Metadata files: whatever is asked, all folders are gone through once."""
+
+    name: history_reads.Source = "file"
+    zone_key = "history.files.timezone"
+
+    def __init__(self, roots: Sequence[Path], settings: Settings) -> None:
+        http = settings.history.http
+        self.delay: timedelta = http.delay if http is not None else FILES_DELAY
+        self._roots = roots
+        self._limit = settings.worker.document_limit
+        self._reader = HistoryReader(settings)
+
+    def passes(self, spans: Spans) -> Iterator[Spans]:
+        if spans:
+            yield spans
+
+    def read(self, spans: Spans) -> Iterator[Told]:
+        problems: list[Problem] = []
+        for file in scan(self._roots, spans[0].start - OLDEST, self._limit, problems.append):
+            yield self._reader.file(file.path, file.observed_at, file.body)
+        unread = [each for each in problems if each.trouble is Trouble.UNREADABLE]
+        if unread:
+            raise HistoryRefused(
+                f"{len(unread)} metadata files or folders cannot be read, the first is {unread[0].path!a}"
+                f" ({unread[0].told}): mend that, or take it out of history.files.roots"
+            )
+
+
+class ZoneGuard:
+    """Keeps records out that were read in a wrong zone: a backfill must never damage better data.
+
+    The time inside an id is UTC, so rows that all miss it by the same quarters of an hour tell of a wrong setting.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._timed = 0
+        self._offsets: Counter[timedelta] = Counter()
+
+    def see(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            start = fact.values.get("start_time")
+            if isinstance(start, datetime) and is_timed(fact.id_time):
+                self._timed += 1
+                if "zone_suspect" in fact.quality:
+                    self._offsets[round((start - fact.id_time) / _QUARTER) * _QUARTER] += 1
+
+    def check(self) -> None:
+        """Raise HistoryRefused if most rows speak against the zone."""
+        suspects = self._offsets.total()
+        if suspects >= SUSPECTS and 2 * suspects > self._timed:
+            offset = self._offsets.most_common(1)[0][0]
+            hours = f"{abs(offset) / timedelta(hours=1):g} hours {'later' if offset > timedelta(0) else 'earlier'}"
+            raise HistoryRefused(
+                f"{suspects} of {self._timed} rows of the history start {hours} than the time in their ids says, so"
+                f" {self._key} is not the zone of its times: set it right and run this again. None of these rows was"
+                " stored."
+            )
+
+
+@dataclass(slots=True)
+class Intake:
+    """Where all goes that a source says: behind the guard into the writer, or, without one, only into the counts.
+
+    `counts` go on from run to run: `records` read, of which `outside` lay elsewhere and were left, calls `completed`,
+    `strangers` that a recorder's filter leaves out, and rows that could not be read and were `quarantined`; without a
+    writer how many calls are `new`, `known`, and known but without a record yet (`open`).
+    """
+
+    connection: Connection
+    writer: Writer | None
+    zone_key: str
+    on_written: OnWritten = lambda _: None
+    counts: Counter[str] = field(default_factory=Counter)
+    _spans: Spans = ()
+    _starts: list[datetime] = field(default_factory=list)
+    _waiting: Told = field(default_factory=Told)
+    _guard: ZoneGuard = field(default_factory=lambda: ZoneGuard(""))
+
+    def begin(self, spans: Spans) -> None:
+        """What comes now is wanted where it overlaps these spans."""
+        self._spans = union(widened(span) for span in spans)
+        self._starts = [span.start for span in self._spans]
+        self._waiting = Told()
+        self._guard = ZoneGuard(self.zone_key)
+
+    def take(self, told: Told) -> None:
+        """Raises HistoryRefused where the zone is wrong, and what the writer raises."""
+        self._guard.see(told.read)
+        facts, strangers = ([fact for fact in each if self._wanted(fact)] for each in (told.facts, told.strangers))
+        self.counts["records"] += len(told.read)
+        self.counts["outside"] += len(told.read) - len(facts) - len(strangers)
+        self.counts["strangers"] += len(strangers)
+        self._waiting.facts += facts
+        self._waiting.strangers += strangers
+        self._waiting.quarantined += told.quarantined
+        if len(self._waiting.facts) + len(self._waiting.strangers) + len(self._waiting.quarantined) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what waits."""
+        waiting, self._waiting = self._waiting, Told()
+        self._guard.check()
+        if not (waiting.read or waiting.quarantined):
+            return
+        if self.writer is None:
+            self._count(waiting)
+            return
+        batch = Batch(facts=waiting.facts, strangers=waiting.strangers, quarantined=waiting.quarantined)
+        written = self.writer.write(batch)
+        self.counts["completed"] += len(written.completed)
+        self.counts["quarantined"] += sum(written.quarantined.values())
+        self.on_written(written)
+
+    def _count(self, told: Told) -> None:
+        states = history_reads.states(self.connection, {(fact.call_id, fact.id_time) for fact in told.facts})
+        self.counts["new"] += states.get(None, 0)
+        self.counts["known"] += sum(count for state, count in states.items() if state is not None)
+        self.counts["open"] += sum(count for state, count in states.items() if state not in (None, "complete"))
+        self.counts["quarantined"] += len(told.quarantined)
+
+    def _wanted(self, fact: Fact) -> bool:
+        """Whether a call overlaps what is read: a server may select by overlap, or ignore what it was asked."""
+        start, end = fact.values.get("start_time"), fact.values.get("end_time")
+        first = start if isinstance(start, datetime) else end
+        if not isinstance(first, datetime):
+            return True  # nobody can tell
+        last = end if isinstance(end, datetime) else _FOREVER if fact.kind is Kind.UNFINISHED else first
+        place = bisect_right(self._starts, last)
+        return place > 0 and first < self._spans[place - 1].end
+
+
+@dataclass(slots=True)
+class Claim:
+    """What a gap asks of a read: `part` is the time it is about, `window` what must be read to judge it."""
+
+    gap: OpenGap
+    part: Interval
+    window: Interval
+    witnesses: int = 0
+    hidden: int = 0
+
+
+@dataclass(slots=True)
+class Reading:
+    """A source while it is read. `read_at` is when that began."""
+
+    connection: Connection
+    source: Source
+    intake: Intake
+    read_at: datetime
+    expired_before: datetime | None = None
+
+    @property
+    def held(self) -> Held:
+        """The calls that it has to show."""
+        return Held(self.read_at - self.source.delay, self.read_at, self.expired_before)
+
+    def read(self, spans: Spans, claims: Iterable[Claim]) -> None:
+        """Read these spans, store what they show, and note in the claims which witnesses were among the rows."""
+        unseen = [(claim, self._witnesses(claim, spans)) for claim in claims]
+        for claim, calls in unseen:
+            claim.witnesses += len(calls)
+        self.intake.begin(spans)
+        for told in self.source.read(spans):
+            shown = {fact.call_id for fact in told.read}
+            for _, calls in unseen:
+                calls -= shown
+            self.intake.take(told)
+        self.intake.flush()
+        for claim, calls in unseen:
+            claim.hidden += len(calls)
+
+    def judged(self, claim: Claim) -> Read:
+        """What it proves for a claim whose whole window was read."""
+        verdict = judge(claim.part, claim.witnesses, claim.hidden, self.read_at, self.source.delay)
+        return Read(claim.gap.recorder, claim.part, self.read_at, self.source.name, verdict)
+
+    def _witnesses(self, claim: Claim, spans: Spans) -> set[str]:
+        found: set[str] = set()
+        for window in intersect((claim.window,), spans):
+            found |= history_reads.witnesses(self.connection, claim.gap.recorder, window, self.held)
+        return found
+
+
+@contextmanager
+def writing(connect: Callable[[], Connection], settings: Settings, *, dry_run: bool) -> Iterator[Writer | None]:
+    """A writer over a connection of its own; None for a dry run."""
+    if dry_run:
+        yield None
+        return
+    with connect() as connection:
+        yield Writer(connection, margin=settings.worker.margin)
