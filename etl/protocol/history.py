@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from lxml import etree
 
@@ -18,13 +19,29 @@ from etl.protocol.records import BadRecord, local_name, own_text, read_record
 _UUID = re.compile(r"\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?", re.IGNORECASE)
 _TOKEN = "token"  # noqa: S105 - the name of an attribute
 
+Name: TypeAlias = str | bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The records of a document, and what looks like one but has no id. Both empty: there is none in it."""
+    """The records of a document, and what looks like one but has no id, in order. Empty: there is none in it."""
 
-    records: tuple[Record, ...] = ()
-    bad: tuple[BadRecord, ...] = ()
+    rows: tuple[Record | BadRecord, ...] = ()
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Those that have an id."""
+        return tuple(each for each in self.rows if isinstance(each, Record))
+
+    @property
+    def bad(self) -> tuple[BadRecord, ...]:
+        """Those that have none."""
+        return tuple(each for each in self.rows if isinstance(each, BadRecord))
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """What tells the rows apart: their ids, and of those without one their bytes."""
+        return tuple(each.call_id if isinstance(each, Record) else each.element for each in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +58,8 @@ def find_records(root: etree._Element, dialect: Dialect) -> Found:
     An element that only has an `id` is a record if that is a UUID or one of our fields stands beside it: other XML
     has ids too.
     """
-    elements = [each for each in root.iter() if local_name(each) == dialect.record] or list(_holders(root, dialect))
-    read = [read_record(each, dialect) for each in _outermost(elements)]
-    return Found(
-        tuple(each for each in read if isinstance(each, Record)),
-        tuple(each for each in read if isinstance(each, BadRecord)),
-    )
+    elements = _called(root, dialect.record) or _holders(root, dialect)
+    return Found(tuple(read_record(each, dialect) for each in _outermost(elements)))
 
 
 def read_search(root: etree._Element, dialect: Dialect) -> Found | Failure:
@@ -106,12 +119,15 @@ def _holds_record(element: etree._Element, dialect: Dialect) -> bool:
     return bool(ids) and (sure or not dialect.known_fields.keys().isdisjoint(held))
 
 
+def _called(root: etree._Element, name: str) -> list[etree._Element]:
+    """The elements of this name in any namespace, in the order of the document."""
+    return list(root.iter(f"{{*}}{name}"))
+
+
 def _outermost(elements: list[etree._Element]) -> list[etree._Element]:
     """Those that stand inside none of the others; `elements` in the order of the document."""
-    chosen: list[etree._Element] = []
-    inside: set[etree._Element] = set()
+    chosen: dict[etree._Element, None] = {}
     for each in elements:
-        if each not in inside:
-            chosen.append(each)
-            inside.update(each.iterdescendants())
-    return chosen
+        if not any(above in chosen for above in each.iterancestors()):
+            chosen[each] = None
+    return list(chosen)
