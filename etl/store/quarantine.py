@@ -17,16 +17,29 @@ from sqlalchemy import Select, func, select, update
 from etl.errors import UsageError
 from etl.model import Fact, Json, Quarantined
 from etl.store import schema
-from etl.store.database import Connection, Cursor, run
+from etl.store.database import Connection, Cursor, name_of, run
+from etl.store.errors import translate
 
 _table = schema.quarantine.c
 
 REFUSED = "refused_by_database"
 """Reason of a fact that PostgreSQL would not take."""
 
+TOO_LARGE = "too_large"
+"""Reason of what is longer than `worker.document_limit`: only its first and last bytes are kept."""
+
 _ADD = """
 INSERT INTO cdr.quarantine (digest, observed_at, recorder, origin, reason, session, note, body)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (digest) DO NOTHING
+"""
+
+_DISCARDED = "SELECT count(*) FROM cdr.quarantine WHERE digest = ANY(%s) AND state = 'discarded'"
+
+_FILES = "SELECT EXISTS (SELECT FROM cdr.quarantine WHERE state = 'open' AND note->>'kind' = 'file')"
+
+_MENDED = """
+UPDATE cdr.quarantine SET state = 'retried', resolved_at = %s
+WHERE state = 'open' AND note->>'kind' = 'file' AND origin = ANY(%s)
 """
 
 
@@ -59,6 +72,24 @@ def add(cursor: Cursor, found: Sequence[Quarantined]) -> Counter[tuple[str | Non
         cursor.execute(_ADD, _row(identity, each))
         added[each.recorder, each.reason] += cursor.rowcount
     return +added
+
+
+def discarded(connection: Connection, found: Sequence[Quarantined]) -> int:
+    """How many of these are known and were discarded: somebody has looked at them."""
+    if not found:
+        return 0
+    with translate(name_of(connection)), connection.transaction():
+        row = connection.execute(_DISCARDED, [[digest(each) for each in found]]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def mended(connection: Connection, paths: Sequence[str], at: datetime) -> int:
+    """Mark the open rows of files that read well by now as retried, such as those that were half written when they
+    were first read; how many there were."""
+    with translate(name_of(connection)), connection.transaction():
+        if connection.execute(_FILES).fetchone() == (False,):
+            return 0
+        return connection.execute(_MENDED, [at, [_storable(path) for path in paths]]).rowcount
 
 
 def _row(identity: bytes, found: Quarantined) -> tuple[Any, ...]:

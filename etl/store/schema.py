@@ -371,7 +371,6 @@ backfill_folder = Table(
         "entries", BigInteger, nullable=False, comment="How many of its entries are done, in the folder's own order"
     ),
     Column("digest", LargeBinary, nullable=False, comment="Digest of the names of these entries, in that order"),
-    Column("done", Boolean, nullable=False, comment="Whether all of its files are done"),
     comment="How far a file backfill that has not finished is in each folder; emptied when it has",
 )
 

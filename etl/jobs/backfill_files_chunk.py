@@ -1,0 +1,94 @@
+"""What one process does with some metadata files: read, understand, store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from etl import heap
+from etl.config import Settings
+from etl.history.files import FileRead, Problem, read_file
+from etl.ingest.history import HistoryReader, Told
+from etl.model import Quarantined, State
+from etl.store import quarantine, reconcile
+from etl.store.database import Connection
+from etl.store.write import Batch, Writer
+
+BATCH_BYTES = 16_000_000
+"""Bytes of files from which on a chunk is stored in several transactions: a file can be as large as
+`worker.document_limit`."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of some files. `counts` by the names that docs/history.md explains."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+
+class ChunkReader:
+    """Imports files over one connection, which it must have for itself; or only says what an import would do."""
+
+    def __init__(self, settings: Settings, connection: Connection, *, dry_run: bool = False) -> None:
+        self._reader = HistoryReader(settings)
+        self._limit = settings.worker.document_limit
+        self._connection = connection
+        self._writer = None if dry_run else Writer(connection)
+
+    def read(self, paths: Iterable[str]) -> Outcome:
+        """Import these files. Whatever can be wrong with one of them leaves the others alone."""
+        outcome, told, well, size = Outcome(), Told(), list[str](), 0
+        for path in paths:
+            file = read_file(path, self._limit)
+            if isinstance(file, Problem):
+                outcome.problems.append(file)
+                outcome.counts[file.trouble.value] += 1
+                continue
+            said = self._told(file)
+            if not said.quarantined:
+                well.append(path)
+            _add(told, said)
+            outcome.counts.update(files=1, bytes=file.size)
+            size += file.size
+            if size >= BATCH_BYTES:
+                self._store(told, well, outcome)
+                told, well, size = Told(), [], 0
+        self._store(told, well, outcome)
+        return outcome
+
+    def _told(self, file: FileRead) -> Told:
+        if file.cut:
+            note = {"kind": "file", "detail": file.cut}
+            kept = Quarantined(file.observed_at, None, file.path, quarantine.TOO_LARGE, file.body, note=note)
+            return Told(quarantined=[kept])
+        told = self._reader.file(file.path, file.observed_at, file.body)
+        if file.size >= heap.LARGE:
+            heap.give_back()
+        return told
+
+    def _store(self, told: Told, well: list[str], outcome: Outcome) -> None:
+        outcome.counts.update(records=len(told.read), strangers=len(told.strangers), skipped=told.skipped)
+        accepted = quarantine.discarded(self._connection, told.quarantined)
+        outcome.counts.update(quarantined=len(told.quarantined) - accepted, discarded=accepted)
+        if self._writer is None:
+            outcome.counts.update(new=self._unknown(told))
+            return
+        written = self._writer.write(Batch(told.facts, told.quarantined, strangers=told.strangers))
+        completed = sum(count for (_, state), count in written.states.items() if state == State.COMPLETE)
+        mended = quarantine.mended(self._connection, well, datetime.now(UTC))
+        outcome.counts.update(completed=completed, quarantined=written.refused, mended=mended)
+
+    def _unknown(self, told: Told) -> int:
+        """How many records are of calls that the archive does not have."""
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            return len(told.facts) - len(reconcile.of_known_calls(cursor, told.facts, ()))
+
+
+def _add(told: Told, more: Told) -> None:
+    told.facts += more.facts
+    told.strangers += more.strangers
+    told.quarantined += more.quarantined
+    told.skipped += more.skipped
