@@ -11,6 +11,7 @@ from etl import config
 from etl.cli.archive import opened
 from etl.cli.common import ConfigOption, JsonOption, data, finish, note, print_json, safe, table
 from etl.errors import UsageError
+from etl.ingest.history import HistoryReader
 from etl.ingest.interpret import Interpreter
 from etl.jobs.retry import Retried, retry
 from etl.store import quarantine
@@ -86,9 +87,9 @@ def retry_(
     _check(numbers, every)
     settings = config.load(config_file)
     with opened(settings) as archive, archive.connect() as connection:
-        interpreter = Interpreter(settings)
+        interpreter, history = Interpreter(settings), HistoryReader(settings)
         now = datetime.now(UTC)
-        done = [retry(connection, interpreter, number, now) for number in _chosen(connection, numbers)]
+        done = [retry(connection, interpreter, history, number, now) for number in _chosen(connection, numbers)]
     if as_json:
         print_json(done)
     else:

@@ -48,13 +48,18 @@ class HistoryReader:
 
     def file(self, origin: str, observed_at: datetime, body: bytes) -> Told:
         """A metadata file: `origin` is its path, `observed_at` its modification time (UTC)."""
+        return self.document(Kind.FILE, origin, observed_at, body)
+
+    def document(self, kind: Kind, origin: str, observed_at: datetime, body: bytes) -> Told:
+        """A whole document of the history of this kind, or an element of one that was kept in quarantine."""
         told = Told()
         try:
             root = parse(body, self._parser)
         except NotWellFormed as error:
-            told.quarantined.append(Quarantined(observed_at, None, origin, error.reason, body, note={"kind": "file"}))
+            note: dict[str, Json] = {"kind": kind.value}
+            told.quarantined.append(Quarantined(observed_at, None, origin, error.reason, body, note=note))
             return told
-        self._add(told, find_records(root, self._sources[Kind.FILE].dialect), Kind.FILE, origin, observed_at)
+        self._add(told, find_records(root, self._sources[kind].dialect), kind, origin, observed_at)
         return told
 
     def rows(self, found: Found, observed_at: datetime) -> Told:

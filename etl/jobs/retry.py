@@ -7,8 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from etl.errors import CdrError
+from etl.ingest.history import HistoryReader, Told
 from etl.ingest.interpret import Interpreter
-from etl.model import Draft, Fact, Kind, What
+from etl.model import HISTORY, Draft, Kind, What
 from etl.store import quarantine
 from etl.store.database import Connection
 from etl.store.quarantine import Item
@@ -24,31 +25,46 @@ class Retried:
     reason: str
 
 
-def retry(connection: Connection, interpreter: Interpreter, number: int, now: datetime) -> Retried:
+def retry(
+    connection: Connection, interpreter: Interpreter, history: HistoryReader, number: int, now: datetime
+) -> Retried:
     """Read one row again, with its original time of receipt and recorder; store what it says.
 
     What is still not understood stays as it is. Raises UsageError for a row that does not exist or is resolved.
     """
     item, body = quarantine.show(connection, number)
-    facts, reason = _read(interpreter, item, body)
-    if not reason and Writer(connection).write(Batch(facts=facts)).refused:
+    told, reason = _read(interpreter, history, item, body)
+    if not reason and Writer(connection).write(Batch(facts=told.facts, strangers=told.strangers)).refused:
         reason = quarantine.REFUSED
     if reason:
         return Retried(number, 0, reason)
     with connection.transaction():
         quarantine.resolve(connection, number, "retried", now)
-    return Retried(number, len(facts), "")
+    return Retried(number, len(told.facts), "")
 
 
-def _read(interpreter: Interpreter, item: Item, body: bytes) -> tuple[list[Fact], str]:
-    """The facts of a whole document, or of one call's element; else why it is still not understood."""
+def _read(interpreter: Interpreter, history: HistoryReader, item: Item, body: bytes) -> tuple[Told, str]:
+    """What a whole document says, or one call's element; or why it is still not understood."""
     if "kind" not in item.note:
         session = item.session or UUID(int=0)
         draft = Draft(item.observed_at, item.recorder or "", session, What.DOCUMENT, body, item.note)
-        told = interpreter.interpret(draft)
-        return told.facts, told.quarantined[0].reason if told.quarantined else ""
+        heard = interpreter.interpret(draft)
+        return Told(heard.facts), heard.quarantined[0].reason if heard.quarantined else ""
     kind, call_id = Kind(str(item.note["kind"])), str(item.note.get("call_id", ""))
+    if kind in HISTORY and not call_id:
+        return _read_history(history, kind, item, body)
     try:
-        return [interpreter.reread(kind, item.recorder, call_id, item.observed_at, body)], ""
+        return Told([interpreter.reread(kind, item.recorder, call_id, item.observed_at, body)]), ""
     except CdrError:
-        return [], item.reason
+        return Told(), item.reason
+
+
+def _read_history(history: HistoryReader, kind: Kind, item: Item, body: bytes) -> tuple[Told, str]:
+    """What a file or a row of the HTTP history says. The two ends of one that was too large are no document, even
+    where they look like one."""
+    if item.reason == quarantine.TOO_LARGE:
+        return Told(), f"{item.reason}: raise worker.document_limit and import the file again"
+    told = history.document(kind, item.origin, item.observed_at, body)
+    if told.quarantined:
+        return told, told.quarantined[0].reason
+    return told, "it holds no record" if told.skipped else ""
