@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from etl.calls.zones import readings
 from etl.model import Interval
 
 SKEW = timedelta(minutes=1)
 """How far the clocks of a recorder and of the history may differ from ours: every window is widened by it."""
 WINDOW = timedelta(hours=6)
 """How much time is asked for at once: a set that moves is read again, and a run goes on, from one to the next."""
-_REPEATED = timedelta(hours=1)
+_NOTHING = timedelta(0)
 
 
 def widened(part: Interval, by: timedelta = SKEW) -> Interval:
@@ -37,15 +36,21 @@ def windows(span: Interval, length: timedelta = WINDOW) -> Iterator[Interval]:
 def local_span(window: Interval, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """The window as naive local times of the source.
 
-    Where a clock set back makes such a time stand for two moments, the one is taken that makes the window wider,
-    whichever way the source reads it.
+    Where a change of the clock makes such a time stand for two moments, or for none, the span is made so wide that
+    it holds the window whichever way the source reads it.
     """
     start, end = window.start.astimezone(zone).replace(tzinfo=None), window.end.astimezone(zone).replace(tzinfo=None)
-    if max(readings(start, zone).instants, default=window.start) > window.start:
-        start -= _REPEATED
-    if min(readings(end, zone).instants, default=window.end) < window.end:
-        end += _REPEATED
+    while (late := max(_moments(start, zone)) - window.start) > _NOTHING:
+        start -= late
+    while (early := window.end - min(_moments(end, zone))) > _NOTHING:
+        end += early
     return start, end
+
+
+def _moments(local: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """What a local time can mean, by the offset before and by that after a change (PEP 495)."""
+    before, after = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return before, after
 
 
 @dataclass(frozen=True, slots=True)

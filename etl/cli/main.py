@@ -12,6 +12,7 @@ import typer
 from etl.cli import (
     accept,
     backfill,
+    backfill_history,
     call,
     database,
     demo,
@@ -43,6 +44,8 @@ app.command("call")(call.call)
 app.command("rebuild")(rebuild.rebuild)
 app.command("simulate")(simulate.simulate)
 app.add_typer(accept.app, name="accept")
+backfill.app.command("http")(backfill_history.http)
+backfill.app.command("gaps")(backfill_history.gaps)
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(recorder.app, name="recorder")
 app.add_typer(database.app, name="db")

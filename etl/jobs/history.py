@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from etl.calls.intervals import Spans, intersect, union
 from etl.config import Settings
 from etl.errors import HistoryRefused
 from etl.history.files import Problem, Trouble, scan
+from etl.history.http import HistoryClient, NotUnderstood
 from etl.history.paging import Page
 from etl.ingest.history import HistoryReader, Told
 from etl.model import Fact, Interval, Kind
@@ -82,9 +84,13 @@ class HttpSource:
         yield from ((window,) for span in spans for window in windows(span))
 
     def read(self, spans: Spans) -> Iterator[Told]:
-        for span in spans:
-            for page in self._client.search(span):
-                yield self._reader.rows(page.found, page.observed_at)
+        try:
+            for span in spans:
+                for page in self._client.search(span):
+                    yield self._reader.rows(page.found, page.observed_at)
+        except NotUnderstood as error:
+            yield Told(quarantined=[error.quarantined])
+            raise
 
 
 class FileSource:
@@ -252,12 +258,14 @@ class Reading:
         for claim, calls in unseen:
             claim.witnesses += len(calls)
         self.intake.begin(spans)
-        for told in self.source.read(spans):
-            shown = {fact.call_id for fact in told.read}
-            for _, calls in unseen:
-                calls -= shown
-            self.intake.take(told)
-        self.intake.flush()
+        try:
+            for told in self.source.read(spans):
+                shown = {fact.call_id for fact in told.read}
+                for _, calls in unseen:
+                    calls -= shown
+                self.intake.take(told)
+        finally:
+            self.intake.flush()
         for claim, calls in unseen:
             claim.hidden += len(calls)
 
@@ -271,6 +279,20 @@ class Reading:
         for window in intersect((claim.window,), spans):
             found |= history_reads.witnesses(self.connection, claim.gap.recorder, window, self.held)
         return found
+
+
+@contextmanager
+def sources(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> Iterator[list[Source]]:
+    """The configured histories, in the order in which they are asked: HTTP, then files."""
+    http, files = settings.history.http, settings.history.files
+    found: list[Source] = []
+    with ExitStack() as stack:
+        if http is not None:
+            client = stack.enter_context(HistoryClient(http, settings.worker.document_limit, sleep=sleep))
+            found.append(HttpSource(client, settings))
+        if files is not None:
+            found.append(FileSource(files.roots, settings))
+        yield found
 
 
 @contextmanager
