@@ -17,7 +17,7 @@ from etl.calls.intervals import Spans, union
 from etl.calls.retention import expired_before
 from etl.config import Settings
 from etl.errors import HistoryError
-from etl.jobs.history import Claim, Intake, OnWritten, Reading, Source, writing
+from etl.jobs.history import Claim, Intake, OnWritten, Reading, Source, ending, writing
 from etl.jobs.progress import OnProgress, Progress, unwatched
 from etl.model import Interval
 from etl.store import backfill, history_reads
@@ -123,8 +123,7 @@ class GapBackfill:
                     self._read(connection, run.id, source, intake, left)
                     left = self._left(connection, left)
             except BaseException as error:
-                how: backfill.Result = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                backfill.finish(connection, run.id, how, intake.counts, str(error) or how)
+                backfill.finish(connection, run.id, how := ending(error), intake.counts, str(error) or how)
                 raise
             backfill.finish(connection, run.id, "failed" if self._failure else "done", intake.counts, self._failure)
             return self._report(connection, todo, intake.counts)

@@ -12,7 +12,7 @@ from etl.calls.intervals import intersect, span
 from etl.calls.retention import expired_before
 from etl.config import Settings
 from etl.errors import HistoryError
-from etl.jobs.history import Claim, Intake, OnWritten, Reading, Source, writing
+from etl.jobs.history import Claim, Intake, OnWritten, Reading, Source, ending, writing
 from etl.jobs.progress import OnProgress, Progress, unwatched
 from etl.model import Interval
 from etl.store import backfill, history_reads
@@ -79,8 +79,7 @@ class HttpBackfill:
             try:
                 failure = self._failure_of(lambda: self._windows(connection, run, intake, wanted, start))
             except BaseException as error:
-                how: backfill.Result = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                backfill.finish(connection, run.id, how, intake.counts, str(error) or how)
+                backfill.finish(connection, run.id, how := ending(error), intake.counts, str(error) or how)
                 raise
             backfill.finish(connection, run.id, "failed" if failure else "done", intake.counts, failure)
             history_reads.recount(connection, wanted)

@@ -23,6 +23,7 @@ from etl.history.paging import Page
 from etl.ingest.history import HistoryReader, Told
 from etl.model import Fact, Interval, Kind
 from etl.store import history_reads
+from etl.store.backfill import Result
 from etl.store.database import Connection
 from etl.store.history_reads import Held, OpenGap, Read
 from etl.store.write import Batch, Writer, Written
@@ -39,6 +40,20 @@ _QUARTER = timedelta(minutes=15)
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 OnWritten: TypeAlias = Callable[[Written], None]
+
+
+class Stopped(Exception):
+    """Whoever runs a job has no more time for it. Raised by what the job is given: a pause, or a look at progress."""
+
+
+def ending(error: BaseException) -> Result:
+    """How a run ends that this ended."""
+    return "interrupted" if isinstance(error, KeyboardInterrupt | Stopped) else "failed"
+
+
+def delay_of(settings: Settings) -> timedelta:
+    """How late the history may show a call."""
+    return settings.history.http.delay if settings.history.http is not None else FILES_DELAY
 
 
 class Searches(Protocol):
@@ -75,8 +90,7 @@ class HttpSource:
     zone_key = "history.http.timezone"
 
     def __init__(self, client: Searches, settings: Settings) -> None:
-        assert settings.history.http is not None
-        self.delay: timedelta = settings.history.http.delay
+        self.delay = delay_of(settings)
         self._client = client
         self._reader = HistoryReader(settings)
 
@@ -100,8 +114,7 @@ class FileSource:
     zone_key = "history.files.timezone"
 
     def __init__(self, roots: Sequence[Path], settings: Settings) -> None:
-        http = settings.history.http
-        self.delay: timedelta = http.delay if http is not None else FILES_DELAY
+        self.delay = delay_of(settings)
         self._roots = roots
         self._limit = settings.worker.document_limit
         self._reader = HistoryReader(settings)

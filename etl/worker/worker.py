@@ -32,6 +32,7 @@ from etl.store.pending import Owed
 from etl.store.sessions import withdraw_future
 from etl.worker.adoption import Adopter
 from etl.worker.endpoints import Endpoints, Readiness, RecorderLine
+from etl.worker.gap_filler import GapFiller
 from etl.worker.metrics import Metrics
 from etl.worker.recorder_task import RecorderTask
 
@@ -117,9 +118,16 @@ class Worker:
             on_loaded=self._on_loaded,
             on_owed=self._on_owed,
         )
+        history = settings.history.http or settings.history.files
+        self._gap_filler = self._filler() if worker.backfill_gaps and history else None
         self._failure: CdrError | None = None
         self._counted_at = float("-inf")
         self._introduced = False
+
+    def _filler(self) -> GapFiller:
+        return GapFiller(
+            self.settings, self._connect, self._clock.now, lambda written: self._on_loaded(Loaded(written, ()))
+        )
 
     def stop(self) -> None:
         """End cleanly. To be called on the worker's event loop."""
@@ -133,6 +141,8 @@ class Worker:
         loading = threading.Thread(target=self._load, name="loader", daemon=True)
         loading.start()
         self._adopter.start()
+        if self._gap_filler is not None:
+            self._gap_filler.start()
         tasks = [asyncio.create_task(recorder.run()) for recorder in self.recorders]
         try:
             await self._watch()
@@ -244,6 +254,8 @@ class Worker:
 
     def _close(self, loading: threading.Thread) -> Ended:
         deadline = time.monotonic() + DRAIN
+        if self._gap_filler is not None:
+            self._gap_filler.stop()
         self._adopter.stop()
         why = self._finish_journal(deadline)
         while self.loader.sequence < self.journal.last_sequence and time.monotonic() < deadline and self._hopeful():
