@@ -22,6 +22,7 @@ from etl.cli import (
     recorder,
     simulate,
     status,
+    verify,
     worker,
 )
 from etl.cli.common import safe
@@ -42,6 +43,7 @@ app.command("reconcile")(reconcile.reconcile)
 app.command("status")(status.status)
 app.command("call")(call.call)
 app.command("rebuild")(rebuild.rebuild)
+app.command("verify")(verify.verify)
 app.command("simulate")(simulate.simulate)
 app.add_typer(accept.app, name="accept")
 backfill.app.command("http")(backfill_history.http)

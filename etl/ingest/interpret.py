@@ -121,18 +121,28 @@ class Interpreter:
         """
         if kind is Kind.ABSENT:
             return absent_fact(call_id, observed_at, recorder or "", element)
-        source = self.source(recorder) if recorder is not None else self.history(kind)
         try:
-            root = parse(element, self._parser)
+            record = self.record(kind, recorder, element)
         except NotWellFormed as error:
             raise CdrError(f"call {call_id}: the kept element of its {kind} fact cannot be read: {error}") from None
-        read_element = read_call if kind in (Kind.START, Kind.END, Kind.LIST) else read_record
-        record = read_element(root, source.dialect)
         if isinstance(record, BadRecord):
             raise CdrError(f"call {call_id}: the kept element of its {kind} fact has no id under this dialect")
+        source = self._source_of(kind, recorder)
         if kind is Kind.UNFINISHED:  # whether it is finished is what today's settings decide
             kind = Kind.DETAIL if recorder is not None else Kind.HTTP
         return read_fact(record, kind, observed_at, source.reading)
+
+    def record(self, kind: Kind, recorder: str | None, element: bytes) -> Record | BadRecord:
+        """A stored fact's element as text, under today's dialect; `recorder` is None for history.
+
+        Raises NotWellFormed.
+        """
+        root = parse(element, self._parser)
+        read_element = read_call if kind in (Kind.START, Kind.END, Kind.LIST) else read_record
+        return read_element(root, self._source_of(kind, recorder).dialect)
+
+    def _source_of(self, kind: Kind, recorder: str | None) -> Source:
+        return self.source(recorder) if recorder is not None else self.history(kind)
 
     def history(self, kind: Kind) -> Source:
         """How the history's records are read: in a zone of their own, and without a dialect."""

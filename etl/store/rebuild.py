@@ -112,6 +112,30 @@ def rebuild(
             yield done
 
 
+_LOCK = """
+SELECT c.call_id FROM unnest(%s::text[], %s::timestamptz[]) k (call_id, id_time)
+CROSS JOIN LATERAL (
+    SELECT call_id FROM cdr.call WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0 FOR UPDATE
+) c
+"""
+
+
+def rebuild_these(connection: Connection, reread: Reread, keys: Sequence[staging.Key]) -> Rebuilt:
+    """The same for some calls, no more than a page, also where a call's row is gone.
+
+    The connection must have its staging table: that of a `Writer` has.
+    """
+    ordered = sorted(keys)
+    ids, times = zip(*ordered, strict=True)
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(merge.SETTINGS)
+        locked = len(cursor.execute(_LOCK, [list(ids), list(times)]).fetchall())
+        done = _page(cursor, ordered, reread)
+        if locked < len(ordered):  # rows made just now are locked only now: another writer may have come before
+            cursor.execute(merge.within(merge.UPDATE_CALLS, times).encode(), prepare=False)
+    return done
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
     """A fact as it stands in the database, as far as reading it again needs it."""

@@ -1,0 +1,199 @@
+"""`cdr verify`: read the history afresh and compare it with the archive."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from etl import config
+from etl.cli.accept import whoever
+from etl.cli.archive import Archive, opened
+from etl.cli.common import ConfigOption, JsonOption, data, finish, moment, note, print_json, safe, set_up_logging, table
+from etl.cli.progress import shown
+from etl.config import Settings
+from etl.errors import UsageError
+from etl.history.files import Problem
+from etl.history.http import HistoryClient
+from etl.ingest.history import HistoryReader
+from etl.ingest.interpret import Interpreter
+from etl.jobs import verify as jobs
+from etl.jobs.verify_sources import InFiles, OverHttp, Source
+from etl.model import Interval
+from etl.store.acceptance import Author
+from etl.store.database import Connection, require_schema
+from etl.store.verify import Finding, findings
+
+SHOWN = 200
+"""Findings in a table; JSON has all of them."""
+LEGEND = {
+    "compared": "records of the history that were compared",
+    "missing": "in the history, not archived",
+    "different": "archived otherwise than the history has it",
+    "extra": "archived, not in the history",
+    "underived": "rows that do not follow from the facts kept of them: changed by hand",
+    "mended": "of these, put right",
+    "late": "not in the history, which may still show them",
+    "erased": "erased here",
+    "expired": "older than retention.keep",
+    "filtered": "left out by a recorder's extensions",
+    "unfinished": "shown by the history as not finished",
+    "outside": "shown by the history, began before or after",
+    "skipped": "documents without a record",
+    "unreadable": "documents and records that could not be understood",
+    "unread": "files and folders that could not be read",
+}
+"""What is counted, in the order in which it is shown."""
+
+
+class From(StrEnum):
+    """Which history to read."""
+
+    HTTP = "http"
+    FILE = "file"
+
+
+def verify(
+    from_: Annotated[str, typer.Option("--from", help="Calls that started at or after this time.")],
+    to: Annotated[str, typer.Option("--to", help="Calls that started before this time.")],
+    config_file: ConfigOption = None,
+    source: Annotated[
+        From | None, typer.Option(help="Which history to read; default: http if it is configured.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Store what is missing or differs, and derive rows again. Deletes nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the history afresh and compare it with the archive, call by call and field by field.
+
+    Also checks that every row follows from the facts that are kept of it, which shows what was changed by hand. The
+    run is stored, without values; they are shown here only. Exit code 4 if the history could not be read whole, 5 if
+    anything differs and is not repaired.
+
+    Example: cdr verify --from 2026-03-01 --to 2026-03-02 --repair
+    """
+    set_up_logging()
+    settings = config.load(config_file)
+    span = _span(from_, to)
+    problems: Counter[str] = Counter()
+    with opened(settings) as archive, _source(settings, source, problems) as history, _begun(archive) as connection:
+        report = _run(archive, connection, settings, history, span, repair)
+        (_print if as_json else _show)(report, connection, problems)
+    if problems:
+        finish(4)
+    finish(0 if report.agrees else 5)
+
+
+def _span(from_: str, to: str) -> Interval:
+    start, end = moment(from_), moment(to)
+    assert start is not None
+    assert end is not None
+    if start >= end:
+        raise UsageError(f"--to {to} is not after --from {from_}")
+    return Interval(start, end)
+
+
+@contextmanager
+def _begun(archive: Archive) -> Iterator[Connection]:
+    archive.start()
+    with archive.connect() as connection:
+        require_schema(connection)
+        yield connection
+
+
+@contextmanager
+def _source(settings: Settings, wanted: From | None, problems: Counter[str]) -> Iterator[Source]:
+    """The history to read. Raises UsageError where it is not configured."""
+    history, reader, limit = settings.history, HistoryReader(settings), settings.worker.document_limit
+    if history.http is not None and wanted is not From.FILE:
+        with HistoryClient(history.http, limit) as client:
+            yield OverHttp(client, reader, history.http.delay)
+    elif history.files is not None and wanted is not From.HTTP:
+
+        def tell(problem: Problem) -> None:
+            problems["unread"] += 1
+            note(f"{safe(problem.path)}: {safe(problem.told)}")
+
+        yield InFiles(history.files.roots, reader, limit, tell)
+    else:
+        missing = {From.HTTP: "[history.http]", From.FILE: "[history.files]", None: "[history.http] or [history.files]"}
+        raise UsageError(f"no such history is configured to compare with: add {missing[wanted]} to the configuration")
+
+
+def _run(
+    archive: Archive, connection: Connection, settings: Settings, history: Source, span: Interval, repair: bool
+) -> jobs.Report:
+    with ExitStack() as stack:
+        mending = None
+        if repair:
+            second = stack.enter_context(archive.connect())
+            mending = jobs.Repair(second, Interpreter(settings), Author(whoever(), None))
+        watch = stack.enter_context(shown("verify"))
+        try:
+            return jobs.verify(connection, settings, history, span, repair=mending, on_progress=watch)
+        except KeyboardInterrupt:
+            note("interrupted: nothing is left half done; the same command begins anew")
+            raise
+
+
+def _show(report: jobs.Report, connection: Connection, problems: Counter[str]) -> None:
+    rows = [
+        (each.kind, each.call_id, each.recorder, _told(each), "mended" if each.mended else "")
+        for each in findings(connection, SHOWN)
+    ]
+    if rows:
+        table(("finding", "call", "recorder", "what is archived / what should be", ""), rows)
+        data.print()
+    counts = Counter(report.counts) + problems
+    table(("calls", "", ""), [(counts[name], name, words) for name, words in LEGEND.items() if name in counts])
+    total = sum(report.counts.get(kind, 0) for kind in ("missing", "different", "extra", "underived"))
+    if total > len(rows):
+        note(f"{total - len(rows):,} more findings; --json has all of them")
+    for line in _remarks(report, problems):
+        note(line)
+
+
+def _told(finding: Finding) -> str:
+    if not finding.told:
+        return {"underived": "no row, yet there are facts", "missing": "no row"}.get(finding.kind, "")
+    pairs = [(name, *values) for name, values in finding.told.items() if isinstance(values, list)]
+    return "\n".join(f"{name}: {_word(archived)} / {_word(expected)}" for name, archived, expected in pairs)
+
+
+def _word(value: object) -> str:
+    return "nothing" if value is None else str(value)
+
+
+def _remarks(report: jobs.Report, problems: Counter[str]) -> Iterator[str]:
+    counts = report.counts
+    shown_any = any(counts.get(name) for name in ("compared", "outside", "filtered", "unfinished"))
+    if counts.get("extra") and not shown_any:
+        yield (
+            "The history shows no call at all of this time: a wrong login, tenant or zone does that, too. Check the"
+            " settings under [history] before you believe it."
+        )
+    if problems or report.unproven:
+        yield "Not all of the history could be read: a call is called extra if its record is among that."
+    if counts.get("mended") and report.left:
+        yield f"{report.left:,} findings cannot be repaired from this history; docs/history.md says why."
+    yield "The archive and the history agree." if report.agrees and not problems else f"Run {report.run} is stored."
+
+
+def _print(report: jobs.Report, connection: Connection, problems: Counter[str]) -> None:
+    print_json(
+        {
+            "run": report.run,
+            "source": report.source,
+            "from": report.span.start,
+            "to": report.span.end,
+            "agrees": report.agrees and not problems,
+            "counts": Counter(report.counts) + problems,
+            "left": report.left,
+            "findings": findings(connection),
+        }
+    )
