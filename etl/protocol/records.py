@@ -75,11 +75,17 @@ def _read(element: etree._Element, dialect: Dialect, call_id: str | None) -> Rec
 def _found(element: etree._Element, dialect: Dialect) -> _Found:
     """Everything an element holds. Children go first: a record's id is a child before it is an attribute."""
     found = _Found()
-    for child in element:
-        name = local_name(child)
-        if len(child) or child.keys():
-            _place_nested(found, name, _json(child), dialect)
-        elif name and (text := child.text) and (text := text.strip()):
+    known, fields = dialect.known_fields, found.fields
+    children = list(element)  # held while they are looked at twice: lxml makes them anew each time
+    for child in children:
+        text, nested = child.text, len(child) or child.keys()
+        if nested:
+            _place_nested(found, local_name(child), _json(child), dialect)
+        elif not text or not (text := text.strip()):
+            continue
+        elif (ours := known.get(child.tag)) and ours not in fields:  # nearly all: what `_place` would do
+            fields[ours] = text
+        elif name := local_name(child):
             _place(found, name, text, dialect)
     for name, value in _attributes(element):
         if value:
@@ -121,6 +127,8 @@ def _place_nested(found: _Found, name: str, value: Json, dialect: Dialect) -> No
 
 def _json(element: etree._Element) -> Json:
     """The element as JSON without empty things: text where it holds nothing else, else an object."""
+    if not (len(element) or element.keys()):
+        return (element.text or "").strip()
     tree: dict[str, Json] = {}
     for key, value in _attributes(element):
         _keep(tree, f"@{key}", value)
