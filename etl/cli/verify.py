@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from typing import Annotated
@@ -119,7 +119,7 @@ def _source(settings: Settings, wanted: From | None, problems: Counter[str]) -> 
             problems["unread"] += 1
             note(f"{safe(problem.path)}: {safe(problem.told)}")
 
-        yield InFiles(history.files.roots, reader, limit, tell)
+        yield InFiles(history.files.roots, reader, limit, tell, history.files.delay)
     else:
         missing = {From.HTTP: "[history.http]", From.FILE: "[history.files]", None: "[history.http] or [history.files]"}
         raise UsageError(f"no such history is configured to compare with: add {missing[wanted]} to the configuration")
@@ -142,27 +142,37 @@ def _run(
 
 
 def _show(report: jobs.Report, connection: Connection, problems: Counter[str]) -> None:
-    rows = [
-        (each.kind, each.call_id, each.recorder, _told(each), "mended" if each.mended else "")
-        for each in findings(connection, SHOWN)
-    ]
-    if rows:
-        table(("finding", "call", "recorder", "what is archived / what should be", ""), rows)
+    listed = list(findings(connection, SHOWN))
+    if listed:
+        table(("finding", "call", "field", "archived", "should be"), (row for each in listed for row in _rows(each)))
         data.print()
     counts = Counter(report.counts) + problems
     table(("calls", "", ""), [(counts[name], name, words) for name, words in LEGEND.items() if name in counts])
     total = sum(report.counts.get(kind, 0) for kind in ("missing", "different", "extra", "underived"))
-    if total > len(rows):
-        note(f"{total - len(rows):,} more findings; --json has all of them")
+    if total > len(listed):
+        note(f"{total - len(listed):,} more findings; --json has all of them")
     for line in _remarks(report, problems):
         note(line)
 
 
-def _told(finding: Finding) -> str:
+def _rows(finding: Finding) -> Iterator[tuple[object, ...]]:
+    """A line for each field, the first with the call."""
+    kind = f"{finding.kind}, mended" if finding.mended else finding.kind
+    head: tuple[object, object] = (kind, finding.call_id)
     if not finding.told:
-        return {"underived": "no row, yet there are facts", "missing": "no row"}.get(finding.kind, "")
-    pairs = [(name, *values) for name, values in finding.told.items() if isinstance(values, list)]
-    return "\n".join(f"{name}: {_word(archived)} / {_word(expected)}" for name, archived, expected in pairs)
+        yield (*head, *_WHOLE[finding.kind])
+    for name, pair in sorted((finding.told or {}).items()):
+        archived, expected = pair if isinstance(pair, list) else (pair, None)
+        yield (*head, name, _word(archived), _word(expected))
+        head = ("", "")
+
+
+_WHOLE: Mapping[str, tuple[str, str, str]] = {
+    "missing": ("", "nothing", "a row"),
+    "underived": ("", "facts without a row", "a row"),
+    "extra": ("", "a row", "nothing, says the history"),
+}
+"""What is said of a call as a whole."""
 
 
 def _word(value: object) -> str:

@@ -30,8 +30,6 @@ from etl.store.write import Batch, Writer, Written
 
 BATCH = 2_000
 """Records that are merged in one transaction, at least."""
-FILES_DELAY = timedelta(minutes=15)
-"""How late a metadata file may appear, where `history.http.delay` says nothing."""
 OLDEST = timedelta(days=1)
 """A metadata file is written when its call has ended: one modified so long before a span holds no call of it."""
 SUSPECTS = 3
@@ -52,8 +50,9 @@ def ending(error: BaseException) -> Result:
 
 
 def delay_of(settings: Settings) -> timedelta:
-    """How late the history may show a call."""
-    return settings.history.http.delay if settings.history.http is not None else FILES_DELAY
+    """How late the history that is asked first may show a call."""
+    first = settings.history.http or settings.history.files
+    return first.delay if first is not None else timedelta(0)
 
 
 class Searches(Protocol):
@@ -90,7 +89,8 @@ class HttpSource:
     zone_key = "history.http.timezone"
 
     def __init__(self, client: Searches, settings: Settings) -> None:
-        self.delay = delay_of(settings)
+        assert settings.history.http is not None
+        self.delay = settings.history.http.delay
         self._client = client
         self._reader = HistoryReader(settings)
 
@@ -114,7 +114,8 @@ class FileSource:
     zone_key = "history.files.timezone"
 
     def __init__(self, roots: Sequence[Path], settings: Settings) -> None:
-        self.delay = delay_of(settings)
+        assert settings.history.files is not None
+        self.delay = settings.history.files.delay
         self._roots = roots
         self._limit = settings.worker.document_limit
         self._reader = HistoryReader(settings)
@@ -154,10 +155,15 @@ class ZoneGuard:
                 if "zone_suspect" in fact.quality:
                     self._offsets[round((start - fact.id_time) / _QUARTER) * _QUARTER] += 1
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether most rows speak against the zone, however few they are."""
+        return 2 * self._offsets.total() > self._timed
+
     def check(self) -> None:
-        """Raise HistoryRefused if most rows speak against the zone."""
+        """Raise HistoryRefused if most rows speak against the zone, and not just one or two."""
         suspects = self._offsets.total()
-        if suspects >= SUSPECTS and 2 * suspects > self._timed:
+        if self.doubtful and suspects >= SUSPECTS:
             offset = self._offsets.most_common(1)[0][0]
             hours = f"{abs(offset) / timedelta(hours=1):g} hours {'later' if offset > timedelta(0) else 'earlier'}"
             raise HistoryRefused(
@@ -172,8 +178,9 @@ class Intake:
     """Where all goes that a source says: behind the guard into the writer, or, without one, only into the counts.
 
     `counts` go on from run to run: `records` read, of which `outside` lay elsewhere and were left, calls `completed`,
-    `strangers` that a recorder's filter leaves out, and rows that could not be read and were `quarantined`; without a
-    writer how many calls are `new`, `known`, and known but without a record yet (`open`).
+    `strangers` that a recorder's filter leaves out, rows that could not be read and were `quarantined`, and rows
+    `withheld` because their times are doubtful and the calls better known; without a writer how many calls are `new`,
+    `known`, and known but without a record yet (`open`).
     """
 
     connection: Connection
@@ -193,8 +200,8 @@ class Intake:
         self._waiting = Told()
         self._guard = ZoneGuard(self.zone_key)
 
-    def take(self, told: Told) -> None:
-        """Raises HistoryRefused where the zone is wrong, and what the writer raises."""
+    def take(self, told: Told) -> set[str]:
+        """Returns the ids of the calls that are wanted. Raises HistoryRefused where the zone is wrong, DatabaseError."""
         self._guard.see(told.read)
         facts, strangers = ([fact for fact in each if self._wanted(fact)] for each in (told.facts, told.strangers))
         self.counts["records"] += len(told.read)
@@ -205,11 +212,14 @@ class Intake:
         self._waiting.quarantined += told.quarantined
         if len(self._waiting.facts) + len(self._waiting.strangers) + len(self._waiting.quarantined) >= BATCH:
             self.flush()
+        return {fact.call_id for fact in (*facts, *strangers)}
 
     def flush(self) -> None:
         """Store what waits."""
         waiting, self._waiting = self._waiting, Told()
         self._guard.check()
+        if self._guard.doubtful:
+            self._withhold(waiting)
         if not (waiting.read or waiting.quarantined):
             return
         if self.writer is None:
@@ -220,6 +230,15 @@ class Intake:
         self.counts["completed"] += len(written.completed)
         self.counts["quarantined"] += sum(written.quarantined.values())
         self.on_written(written)
+
+    def _withhold(self, told: Told) -> None:
+        """Too few rows to condemn a zone, yet none of them may damage what is better known."""
+        suspects = {(fact.call_id, fact.id_time) for fact in told.read if "zone_suspect" in fact.quality}
+        better = history_reads.undoubted(self.connection, suspects)
+        for facts in (told.facts, told.strangers):
+            kept = [fact for fact in facts if "zone_suspect" not in fact.quality or fact.call_id not in better]
+            self.counts["withheld"] += len(facts) - len(kept)
+            facts[:] = kept
 
     def _count(self, told: Told) -> None:
         states = history_reads.states(self.connection, {(fact.call_id, fact.id_time) for fact in told.facts})
@@ -273,10 +292,9 @@ class Reading:
         self.intake.begin(spans)
         try:
             for told in self.source.read(spans):
-                shown = {fact.call_id for fact in told.read}
+                shown = self.intake.take(told)
                 for _, calls in unseen:
                     calls -= shown
-                self.intake.take(told)
         finally:
             self.intake.flush()
         for claim, calls in unseen:
@@ -302,9 +320,9 @@ def sources(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> 
     with ExitStack() as stack:
         if http is not None:
             client = stack.enter_context(HistoryClient(http, settings.worker.document_limit, sleep=sleep))
-            found.append(HttpSource(client, settings))
+            found.append(HttpSource(client, http.delay, settings))
         if files is not None:
-            found.append(FileSource(files.roots, settings))
+            found.append(FileSource(files.roots, files.delay, settings))
         yield found
 
 

@@ -16,9 +16,6 @@ from etl.history.http import Page
 from etl.ingest.history import HistoryReader, Told
 from etl.model import Fact, Interval, Kind
 
-LATE = timedelta(minutes=15)
-"""How late a metadata file may appear, where no `history.http.delay` says it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -80,13 +77,16 @@ class OverHttp:
 
 @dataclass(frozen=True, slots=True)
 class InFiles:
-    """The metadata files below `roots`; `limit`: bytes of the largest; `tell` hears of what cannot be read."""
+    """The metadata files below `roots`; `limit`: bytes of the largest; `tell` hears of what cannot be read.
+
+    `delay`: configuration `history.files.delay`.
+    """
 
     roots: Sequence[Path]
     reader: HistoryReader
     limit: int
     tell: Callable[[Problem], None]
-    delay: timedelta = LATE
+    delay: timedelta
     kind: ClassVar[Kind] = Kind.FILE
     unit: ClassVar[str] = "files"
 

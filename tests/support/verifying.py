@@ -135,7 +135,7 @@ class World:
         return self.run(OverHttp(shown, self.reader, DELAY), span, repair)
 
     def verify_files(self, root: Path, *, span: Interval = SPAN, repair: bool = False) -> Report:
-        return self.run(InFiles([root], self.reader, 10**6, self.problems.append), span, repair)
+        return self.run(InFiles([root], self.reader, 10**6, self.problems.append, DELAY), span, repair)
 
     def run(self, source: Source, span: Interval, repair: bool) -> Report:
         mending = Repair(self._second, Interpreter(self.settings), Author("tester", None)) if repair else None
