@@ -83,7 +83,7 @@ def import_files(settings: Settings, url: str, paths: Sequence[Path], processes:
         pieces = (
             piece
             for root in roots
-            for piece in walk(root, tally.walked, lambda folder: _known(connection, run, folder))
+            for piece in walk(root, tally.walked, lambda folder: _known(connection, run, folder), CHUNK)
         )
         with (
             _noted(url, run, tally),
@@ -91,10 +91,10 @@ def import_files(settings: Settings, url: str, paths: Sequence[Path], processes:
             closing(_done(_packed(pieces), settings, url, processes)) as done,
         ):
             for marks, outcome in done:
-                tally.add(outcome)
                 with connection.transaction():
                     folders.mark(connection, run.id, marks)
-                    backfill.progress(connection, run.id, tally.kept)
+                    backfill.progress(connection, run.id, tally.kept + outcome.counts)
+                tally.add(outcome)
         folders.forget_finished(connection)
     return tally.report(run.id, resumed=resumed is not None)
 
@@ -103,7 +103,7 @@ def preview(settings: Settings, url: str, paths: Sequence[Path], processes: int,
     """Read every file and write nothing: what an import of all of them would do."""
     roots = _absolute(paths)
     tally = _Tally(watch, {})
-    pieces = (piece for root in roots for piece in walk(root, tally.walked))
+    pieces = (piece for root in roots for piece in walk(root, tally.walked, size=CHUNK))
     with _counted(roots, tally), closing(_done(_packed(pieces), settings, url, processes, dry_run=True)) as done:
         for _, outcome in done:
             tally.add(outcome)
@@ -156,20 +156,25 @@ class _Tally:
 
 @contextmanager
 def _noted(url: str, run: Run, tally: _Tally) -> Iterator[None]:
-    """Note how the run ends; over a connection of its own, since the other one may be in the middle of something."""
+    """Note how the run ends; over a connection of its own, since the other one may be in the middle of something.
+
+    What a run did that has not ended stays as it was noted with the ledger.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        _finish(url, run, "interrupted", tally.kept)
+        _finish(url, run, "interrupted")
         raise
     except CdrError as error:
         with suppress(DatabaseError):  # what is not noted has not ended, and is gone on with all the same
-            _finish(url, run, "failed", tally.kept, str(error))
+            _finish(url, run, "failed", told=str(error))
         raise
     _finish(url, run, "done", tally.counts)
 
 
-def _finish(url: str, run: Run, result: Result, counts: Mapping[str, int], told: str | None = None) -> None:
+def _finish(
+    url: str, run: Run, result: Result, counts: Mapping[str, int] | None = None, told: str | None = None
+) -> None:
     with database.connect(url) as connection:
         backfill.finish(connection, run.id, result, counts, told)
 

@@ -51,7 +51,8 @@ UPDATE cdr.backfill_run SET position = %s, counts = %s, updated_at = clock_times
 
 _FINISH = """
 UPDATE cdr.backfill_run
-SET result = %s, told = %s, counts = %s, finished_at = clock_timestamp(), updated_at = clock_timestamp()
+SET result = %s, told = %s, counts = coalesce(%s, counts),
+    finished_at = clock_timestamp(), updated_at = clock_timestamp()
 WHERE id = %s
 """
 
@@ -81,8 +82,8 @@ def progress(connection: Connection, run: UUID, counts: Mapping[str, int], posit
 
 
 def finish(
-    connection: Connection, run: UUID, result: Result, counts: Mapping[str, int], told: str | None = None
+    connection: Connection, run: UUID, result: Result, counts: Mapping[str, int] | None, told: str | None = None
 ) -> None:
-    """Note how a run ended; `told` says why it failed."""
+    """Note how a run ended; `told` says why it failed. `counts` None: as they were noted last."""
     with translate(name_of(connection)), connection.transaction():
-        connection.execute(_FINISH, [result, told, Jsonb(dict(counts)), run])
+        connection.execute(_FINISH, [result, told, None if counts is None else Jsonb(dict(counts)), run])
