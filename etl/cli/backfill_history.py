@@ -13,7 +13,6 @@ from etl import config
 from etl.cli.archive import Archive, opened
 from etl.cli.common import ConfigOption, JsonOption, finish, moment, note, print_json, set_up_logging, table
 from etl.cli.progress import shown
-from etl.cli.words import reason
 from etl.config import Settings
 from etl.errors import UsageError
 from etl.jobs import backfill_gaps, backfill_http
@@ -33,6 +32,7 @@ _MEANING = {
     "completed": "calls that became complete",
     "outside": "records of another time, left out",
     "strangers": "records outside a recorder's extensions",
+    "withheld": "records with doubtful times of calls that are better known, left out",
     "quarantined": "not understood, kept in quarantine",
 }
 
@@ -131,35 +131,38 @@ def _show_http(report: backfill_http.Report) -> None:
 
 def _show_gaps(report: backfill_gaps.Report, dry_run: bool) -> None:
     if report.gaps:
-        table(
-            ("gap", "recorder", "from (UTC)", "to (UTC)", "why", "state", "witnesses", "recovered", "because"),
-            [_row(gap) for gap in report.gaps],
-        )
+        rows = [_planned(gap) if dry_run else _row(gap) for gap in report.gaps]
+        columns = ("read from (UTC)", "to (UTC)") if dry_run else ("now", "witnesses", "recovered")
+        table(("gap", "recorder", "from (UTC)", "to (UTC)", *columns), rows)
     if dry_run:
-        for gap in report.gaps:
-            note(f"gap {gap.id} would be read from {_time(gap.window.start)} to {_time(gap.window.end)} UTC")
         note(f"{report.searched} calls would be searched for")
         return
     _show_counts(report.counts)
+    for gap in report.gaps:
+        if gap.told is not None:
+            note(f"gap {gap.id} of {gap.recorder} stays open: {gap.told}")
     note(f"{report.found} of {report.searched} calls found that had no record")
     if report.failure:
         note(report.failure)
 
 
+def _planned(gap: GapReport) -> tuple[object, ...]:
+    return (gap.id, gap.recorder, gap.start, gap.end or "lasts", gap.window.start, gap.window.end)
+
+
 def _row(gap: GapReport) -> tuple[object, ...]:
-    state = "open" if gap.after in (None, "open") else f"open, now {gap.after}"
-    recovered = "" if gap.after is None else gap.recovered
-    end = gap.end or "lasts"
     return (
-        gap.id, gap.recorder, gap.start, end, reason(gap.reason), state, gap.witnesses, recovered, gap.told
-    )  # fmt: skip
+        gap.id,
+        gap.recorder,
+        gap.start,
+        gap.end or "lasts",
+        gap.after or "not read",
+        gap.witnesses,
+        gap.recovered,
+    )
 
 
 def _show_counts(counts: Mapping[str, int]) -> None:
     rows = [(words, counts[name]) for name, words in _MEANING.items() if counts.get(name)]
     if rows:
         table(("what", "count"), rows)
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}"

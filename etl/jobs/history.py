@@ -201,7 +201,7 @@ class Intake:
         self._guard = ZoneGuard(self.zone_key)
 
     def take(self, told: Told) -> set[str]:
-        """Returns the ids of the calls that are wanted. Raises HistoryRefused where the zone is wrong, DatabaseError."""
+        """Returns the ids of the wanted calls. Raises HistoryRefused where the zone is wrong, DatabaseError."""
         self._guard.see(told.read)
         facts, strangers = ([fact for fact in each if self._wanted(fact)] for each in (told.facts, told.strangers))
         self.counts["records"] += len(told.read)
@@ -320,9 +320,9 @@ def sources(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> 
     with ExitStack() as stack:
         if http is not None:
             client = stack.enter_context(HistoryClient(http, settings.worker.document_limit, sleep=sleep))
-            found.append(HttpSource(client, http.delay, settings))
+            found.append(HttpSource(client, settings))
         if files is not None:
-            found.append(FileSource(files.roots, files.delay, settings))
+            found.append(FileSource(files.roots, settings))
         yield found
 
 

@@ -112,7 +112,8 @@ SELECT c.call_id, coalesce(c.start_time, nullif(c.id_time, %(untimed)s), c.first
         SELECT FROM cdr.fact f WHERE f.call_id = c.call_id AND f.id_time = c.id_time
           AND (f.kind = '{Kind.END}' OR f.end_time IS NOT NULL) AND f.first_observed_at < %(late)s)
 FROM cdr.call c
-WHERE (c.state IN ('{State.LOST}', '{State.ENDED}') OR (c.call_id, c.id_time) IN (SELECT call_id, id_time FROM stale))
+WHERE c.state <> '{State.COMPLETE}'
+  AND (c.state <> '{State.ONGOING}' OR (c.call_id, c.id_time) IN (SELECT call_id, id_time FROM stale))
   AND NOT EXISTS (SELECT FROM cdr.call_acceptance a WHERE a.call_id = c.call_id)
   AND NOT EXISTS (SELECT FROM cdr.erased_call e WHERE e.call_id = c.call_id)
 ORDER BY 2
@@ -143,6 +144,14 @@ _STATES = """
 SELECT c.state, count(*) FROM unnest(%s::text[], %s::timestamptz[]) k (call_id, id_time)
 LEFT JOIN LATERAL (SELECT state FROM cdr.call WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0) c ON true
 GROUP BY c.state
+"""
+
+_UNDOUBTED = f"""
+SELECT k.call_id FROM unnest(%s::text[], %s::timestamptz[]) k (call_id, id_time)
+CROSS JOIN LATERAL (
+    SELECT FROM cdr.call WHERE call_id = k.call_id AND id_time = k.id_time AND state = '{State.COMPLETE}'
+      AND 'zone_suspect' <> ALL(quality) OFFSET 0
+) c
 """
 
 
@@ -235,6 +244,13 @@ def states(connection: Connection, keys: Collection[tuple[str, datetime]]) -> Ma
     values = [[call_id for call_id, _ in keys], [time for _, time in keys]]
     with translate(name_of(connection)), connection.transaction():
         return {row[0]: row[1] for row in connection.execute(_STATES, values)}
+
+
+def undoubted(connection: Connection, keys: Collection[tuple[str, datetime]]) -> set[str]:
+    """Which of these calls are complete, with a start that nothing speaks against."""
+    values = [[call_id for call_id, _ in keys], [time for _, time in keys]]
+    with translate(name_of(connection)), connection.transaction():
+        return {row[0] for row in connection.execute(_UNDOUBTED, values)}
 
 
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('cdr.gap_filler', 0))"

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Select, func, select, update
 
 from etl.errors import UsageError
-from etl.model import Fact, Json, Quarantined
+from etl.model import Fact, Json, Kind, Quarantined
 from etl.store import schema
 from etl.store.database import Connection, Cursor, name_of, run
 from etl.store.errors import translate
@@ -44,9 +44,13 @@ WHERE state = 'open' AND note->>'kind' = 'file' AND origin = ANY(%s)
 
 
 def digest(found: Quarantined) -> bytes:
-    """Identity of what was received: where from, when, and the bytes; not the reason, whose words may change."""
+    """Identity of what was received: where from, when, and the bytes; not the reason, whose words may change.
+
+    A row of the HTTP history is the same whenever it is read: it comes again with every read of its time.
+    """
     content = blake2b(digest_size=16)
-    for part in (found.recorder or "", found.origin, found.observed_at.isoformat()):
+    moment = "" if found.origin == Kind.HTTP else found.observed_at.isoformat()
+    for part in (found.recorder or "", found.origin, moment):
         content.update(part.encode(errors="surrogatepass") + b"\0")
     content.update(found.body)
     return content.digest()
