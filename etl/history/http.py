@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self, TypeAlias, TypeVar
@@ -230,7 +230,7 @@ class HistoryClient:
         try:
             return read(parse(answer.body, self._parser), self._dialect)
         except NotWellFormed as error:
-            return Failure(None, error.reason)
+            return Failure(None, f"not XML: {error.reason}", error.reason)
         finally:
             if len(answer.body) >= heap.LARGE:
                 heap.give_back()
@@ -251,8 +251,8 @@ class HistoryClient:
         told = f"{self._exchange.where}: the answer is not understood ({text}); is history.http.url that of the API?"
         if secret:
             return _Trouble(HistoryUnavailable(told))
-        reason = failure.text if failure.text.isidentifier() else "not_understood"
-        return _Trouble(NotUnderstood(told, Quarantined(answer.received_at, None, "http", reason, answer.body)))
+        kept = Quarantined(answer.received_at, None, "http", failure.reason, answer.body)
+        return _Trouble(NotUnderstood(told, kept))
 
     def _cleaned(self, failure: Failure) -> Failure:
         """The source's text on one line, not too long, and without our secrets, should it repeat them."""
@@ -260,7 +260,7 @@ class HistoryClient:
         for secret in (self._settings.api_key, self._settings.password, SecretStr(self._token)):
             if secret is not None and (hidden := secret.get_secret_value()):
                 text = text.replace(hidden, "***")
-        return Failure(failure.code, text[:LONGEST_TEXT])
+        return replace(failure, text=text[:LONGEST_TEXT])
 
 
 def _written(local: datetime) -> str:

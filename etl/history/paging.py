@@ -83,9 +83,9 @@ class _Rows:
     _seen: set[Name] = field(default_factory=set)
 
     def take(self, names: tuple[Name, ...]) -> None:
-        """The next rows; raises _Moved where an earlier page had one. Twice in a row is the source's affair."""
+        """The next rows; raises _Moved where an earlier page had one. Twice in one page is the source's affair."""
         fresh = set(names)
-        if not self._seen.isdisjoint(fresh - {*self.order[-1:]}):
+        if not self._seen.isdisjoint(fresh):
             raise _Moved("a row came twice")
         self._seen |= fresh
         self.order += names

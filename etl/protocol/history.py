@@ -46,30 +46,35 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An answer that is none. `code` is the API's own, None where the answer is not understood; `text` for the user."""
+    """An answer that is none. `code` is the API's own, None where the answer is not understood; `text` for the user;
+    `reason` a machine word for what is not understood."""
 
     code: int | None
     text: str
+    reason: str = "not_understood"
 
 
 def find_records(root: etree._Element, dialect: Dialect) -> Found:
-    """Every record of a document, outermost first: elements that are called like one, else those that hold an id.
+    """Every record of a document in order, outermost ones only: elements that are called like one, else holders.
 
-    An element that only has an `id` is a record if that is a UUID or one of our fields stands beside it: other XML
-    has ids too.
+    A holder has an id, and a field of ours or `ccdr_id` beside it. Where there is none, a UUID as the id is enough.
+    Other XML has ids too: nothing of all that, and there is no record in it.
     """
-    elements = _called(root, dialect.record) or _holders(root, dialect)
-    return Found(tuple(read_record(each, dialect) for each in _outermost(elements)))
+    return _read(_called(root, dialect.record) or _holders(_elements(root, dialect), dialect), dialect)
 
 
 def read_search(root: etree._Element, dialect: Dialect) -> Found | Failure:
-    """The rows of a search. An answer without rows is one only if it says that it succeeded."""
+    """The rows of a search, wherever they stand. An answer without rows is one only if it says that it succeeded.
+
+    What has fields of ours but no id comes out as bad: a row of unknown shape must not look like no row.
+    """
     response = _response(root, dialect)
     if isinstance(response, Failure):
         return response
-    for echo in [each for each in response if local_name(each) == dialect.request]:
-        response.remove(echo)
-    return find_records(response, dialect)
+    if called := _called(root, dialect.record):
+        return _read(called, dialect)
+    inside = [each for each in _elements(root, dialect) if each is not root and each is not response]
+    return _read(_holders(inside, dialect) or _nameless(inside, dialect), dialect)
 
 
 def read_token(root: etree._Element, dialect: Dialect) -> str | Failure:
@@ -83,7 +88,7 @@ def read_token(root: etree._Element, dialect: Dialect) -> str | Failure:
 
 def _response(root: etree._Element, dialect: Dialect) -> etree._Element | Failure:
     """The element that says whether it succeeded, if it did."""
-    response = next((each for each in root.iter() if local_name(each) == dialect.response), None)
+    response = next(iter(_called(root, dialect.response)), None)
     if response is None:
         return Failure(None, f"the answer holds no {dialect.response} (its root is {local_name(root)!r})")
     code = (response.get(dialect.code_attribute) or "").strip()
@@ -97,26 +102,44 @@ def _response(root: etree._Element, dialect: Dialect) -> etree._Element | Failur
 
 
 def _error_text(root: etree._Element, dialect: Dialect) -> str:
-    for each in root.iter():
-        if local_name(each) == dialect.error and (
-            text := own_text(each) or (each.get(dialect.description_attribute) or "").strip()
-        ):
-            return text
-    return ""
+    texts = (own_text(each) or (each.get(dialect.description_attribute) or "") for each in _called(root, dialect.error))
+    return next((text.strip() for text in texts if text.strip()), "")
 
 
-def _holders(root: etree._Element, dialect: Dialect) -> list[etree._Element]:
+def _read(elements: list[etree._Element], dialect: Dialect) -> Found:
+    return Found(tuple(read_record(each, dialect) for each in _outermost(elements)))
+
+
+def _elements(root: etree._Element, dialect: Dialect) -> list[etree._Element]:
+    """All elements, without the echo of a request: its id is not a call's."""
+    echoed = {each for echo in _called(root, dialect.request) if echo is not root for each in echo.iter("*")}
+    return [each for each in root.iter("*") if each not in echoed]
+
+
+def _holders(elements: list[etree._Element], dialect: Dialect) -> list[etree._Element]:
     """The elements that a record's id and fields stand in, whatever they are called."""
-    return [each for each in root.iter() if isinstance(each.tag, str) and _holds_record(each, dialect)]
+    sure: list[etree._Element] = []
+    likely: list[etree._Element] = []
+    for each in elements:
+        held = _held(each)
+        ids = [held[name] for name in dialect.id_names if name in held]
+        if ids and (dialect.id_names[0] in held or not dialect.known_fields.keys().isdisjoint(held)):
+            sure.append(each)
+        elif any(_UUID.fullmatch(text) for text in ids):
+            likely.append(each)
+    return sure or likely
 
 
-def _holds_record(element: etree._Element, dialect: Dialect) -> bool:
-    children = {local_name(child): own_text(child) for child in element if not len(child)}
-    attributes = {str(key).rpartition("}")[2]: str(value).strip() for key, value in element.items()}
-    held = {**attributes, **children}
-    ids = [held[name] for name in dialect.id_names if held.get(name)]
-    sure = dialect.id_names[0] in children or any(_UUID.fullmatch(each) for each in ids)
-    return bool(ids) and (sure or not dialect.known_fields.keys().isdisjoint(held))
+def _nameless(elements: list[etree._Element], dialect: Dialect) -> list[etree._Element]:
+    """What holds several fields of ours."""
+    return [each for each in elements if len(dialect.known_fields.keys() & _held(each).keys()) > 1]
+
+
+def _held(element: etree._Element) -> dict[str, str]:
+    """The texts that stand in an element, as attributes or as children, by name."""
+    texts = [(local_name(child), own_text(child)) for child in element if not len(child)]
+    texts += [(str(key).rpartition("}")[2], str(value).strip()) for key, value in element.items()]
+    return {name: text for name, text in reversed(texts) if text}
 
 
 def _called(root: etree._Element, name: str) -> list[etree._Element]:

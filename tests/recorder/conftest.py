@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +10,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from support.keys import make_keys
 from support.recorders import Ear, Peer, Puppet, StillClock, Tape, puppet, recorder, soon, subscribed, until
 
 from etl.model import What
@@ -39,24 +39,7 @@ async def server() -> AsyncIterator[Puppet]:
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An authority, and certificates for the recorder, for us, and of somebody else."""
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("authority", "stranger"):
-        _openssl(
-            folder, f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem"
-        )
-    for name in ("server", "client"):
-        _openssl(folder, f"req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr")
-        (folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1\n")
-        _openssl(
-            folder,
-            f"x509 -req -in {name}.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2"
-            f" -extfile {name}.ext -out {name}.pem",
-        )
-    return folder
-
-
-def _openssl(folder: Path, arguments: str) -> None:
-    subprocess.run(["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True)
+    return make_keys(tmp_path_factory.mktemp("keys"))
 
 
 @dataclass

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TypeAlias
@@ -22,7 +22,7 @@ Form: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Row:
-    """A finished call as the history shows it; times as it writes them."""
+    """A finished call as the history shows it; times in UTC, as it writes them."""
 
     call_id: str
     start: datetime
@@ -33,6 +33,12 @@ class Row:
     def xml(self) -> str:
         shown = {"ccdr_id": self.call_id, "start_time": text(self.start), "end_time": text(self.end), **self.fields}
         return "<verbacdr state='1'>" + "".join(f"<{k}>{escape(v)}</{k}>" for k, v in shown.items()) + "</verbacdr>"
+
+
+def rows_from(start: datetime, count: int, name: str = "call") -> list[Row]:
+    """Calls that start one second after the other."""
+    starts = [start + timedelta(seconds=each) for each in range(count)]
+    return [Row(f"{name}-{number}", each, each + timedelta(minutes=1)) for number, each in enumerate(starts)]
 
 
 def text(moment: datetime) -> str:
@@ -111,7 +117,7 @@ class Site:
 
     def page(self, form: Form) -> str:
         """The rows of a page; equal starts stay in the order of `rows`."""
-        start, end = datetime.fromisoformat(form["start"]), datetime.fromisoformat(form["end"])
+        start, end = (datetime.fromisoformat(form[name]).replace(tzinfo=UTC) for name in ("start", "end"))
         shown = [
             row for row in self.rows if row.start < end and (row.end > start if self.overlap else row.start >= start)
         ]
@@ -159,6 +165,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one piece, else each answer waits for an acknowledgement
     server: _Server
 
     def do_POST(self) -> None:
@@ -180,6 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             for piece in reply.pieces:
                 self.wfile.write(piece)
+                self.wfile.flush()
                 if self.server.stopped.wait(reply.pause):
                     return
 
