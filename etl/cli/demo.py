@@ -19,11 +19,13 @@ from etl.cli.archive import Archive, opened
 from etl.cli.common import JsonOption, VerboseOption, data, finish, note, print_json, set_up_logging, table
 from etl.config import Settings
 from etl.errors import UsageError
+from etl.jobs.backfill_gaps import GapBackfill, everything
 from etl.jobs.compare import Compared, compare
+from etl.jobs.history import sources
 from etl.simulator import truth
-from etl.simulator.config import ALL_STYLES, SimulatorConfig
+from etl.simulator.config import ALL_STYLES, HttpConfig, SimulatorConfig
 from etl.simulator.faults import parse_faults
-from etl.simulator.main import serve
+from etl.simulator.main import serve, shared_history
 from etl.simulator.simulator import Simulator
 from etl.worker.worker import Worker
 
@@ -32,11 +34,16 @@ SETTLE = 8.0
 EXAMPLE = '"select recorder, state, count(*) from cdr.call group by 1, 2"'
 LEGEND = """
 complete   archived with its full record
-no record  archived; its full record is missing or still to come
+recovered  of these, heard by nobody; the history had them
+partial    archived; its full record is missing or still to come
 in gaps    not archived; in a listed gap, when nobody was listening
 missing    not archived, and in no gap
 wrong      archived, and contradicts the truth
+filled     gaps of which the history showed every call, of all gaps;
+           the last one began when the worker was stopped
 """
+HISTORY_ZONE = "Europe/Budapest"
+"""Of the simulated history's times: not that of any machine."""
 KEEPALIVE = 1.0
 """Short, so that a silence is noticed within the demo."""
 
@@ -51,9 +58,9 @@ def demo(
 ) -> None:
     """Show the whole pipeline on this machine.
 
-    Archives the calls of three simulated recorders, two of which misbehave, and compares the archive with what they
-    know. Sets up a PostgreSQL of its own; needs no configuration. Exit code 1 if a call is missing without an
-    explanation, or contradicts the truth.
+    Archives the calls of three simulated recorders, two of which misbehave, fills the gaps from their history, and
+    compares the archive with what they know. Sets up a PostgreSQL of its own; needs no configuration. Exit code 1 if
+    a call is missing without an explanation, or contradicts the truth.
 
     Example: cdr demo --seconds 30 --keep ./demo
     """
@@ -128,9 +135,13 @@ async def _demo(folder: Path, seconds: float) -> list[Compared]:
         writers = stack.enter_context(_writers(truths))
         stop = asyncio.Event()
         running = [_start(each, stop, writer) for each, writer in zip(simulated, writers, strict=True)]
-        settings = _settings(folder, simulated, [(await ready).port for _, ready in running])
+        sites = [await ready for _, ready in running]
+        port = await stack.enter_async_context(shared_history(HttpConfig(timezone=HISTORY_ZONE), sites))
+        settings = _settings(folder, simulated, [each.port for each in sites], port)
         note(f"Three simulated recorders make calls for {seconds:g} s; two of them misbehave. The log of the worker:")
         await _work(Worker(settings, archive.connect), seconds + SETTLE)
+        note("Filling what gaps are left from the recorders' history ...")
+        await asyncio.to_thread(_backfill, settings, archive)
         stop.set()
         await asyncio.gather(*(task for task, _ in running))
         return await asyncio.to_thread(_compare, archive, truths)
@@ -154,13 +165,22 @@ async def _work(worker: Worker, seconds: float) -> None:
     await worker.run()
 
 
-def _settings(folder: Path, simulated: Sequence[SimulatorConfig], ports: Sequence[int]) -> Settings:
+def _backfill(settings: Settings, archive: Archive) -> None:
+    """The worker fills gaps too; what it had no time for is done here. A history that fails is said, not raised."""
+    with sources(settings) as found, archive.connect() as connection:
+        filling = GapBackfill(settings, archive.connect, found)
+        report = filling.run(everything(connection, datetime.now(UTC)))
+    if report.failure:
+        note(report.failure)
+
+
+def _settings(folder: Path, simulated: Sequence[SimulatorConfig], ports: Sequence[int], history: int = 0) -> Settings:
     path = folder / "cdr.toml"
-    path.write_text(_configuration(simulated, ports), encoding="utf-8")
+    path.write_text(_configuration(simulated, ports, history), encoding="utf-8")
     return config.load(path)
 
 
-def _configuration(simulated: Sequence[SimulatorConfig], ports: Sequence[int]) -> str:
+def _configuration(simulated: Sequence[SimulatorConfig], ports: Sequence[int], history: int) -> str:
     head = (
         '[database]\nembedded = true\n\n[worker]\ndata_dir = "data"\nrefetch_after = "2s"\n'
         'detail_give_up = "20s"\n\n[http]\nlisten = "127.0.0.1:0"\n'
@@ -170,7 +190,10 @@ def _configuration(simulated: Sequence[SimulatorConfig], ports: Sequence[int]) -
         f'location = "{each.recorder_location}"\ntimezone = "{each.timezone}"\n'
         for each, port in zip(simulated, ports, strict=True)
     ]
-    return head + "".join(entries)
+    where = (
+        f'\n[history.http]\nurl = "http://127.0.0.1:{history}/verba/api"\ntimezone = "{HISTORY_ZONE}"\ndelay = "1s"\n'
+    )
+    return head + "".join(entries) + (where if history else "")
 
 
 def _compare(archive: Archive, truths: Sequence[Path]) -> list[Compared]:
@@ -185,15 +208,16 @@ def _show(results: Sequence[Compared], keep: Path | None) -> None:
             each.recorder,
             each.happened,
             each.complete,
+            each.recovered,
             each.started,
             each.in_gaps,
             len(each.unexplained),
             len(each.contradictions),
-            f"{each.gaps} ({each.gap_time.total_seconds():.1f} s)",
+            f"{each.filled} of {each.gaps}",
         )
         for each in results
     ]
-    columns = ("recorder", "calls", "complete", "no record", "in gaps", "missing", "wrong", "gaps")
+    columns = ("recorder", "calls", "complete", "recovered", "partial", "in gaps", "missing", "wrong", "filled")
     data.print()
     table(columns, rows, "What the simulated recorders know, and what is archived")
     data.print(LEGEND)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
+from etl.calls.gaps import GapState
 from etl.fields import BY_WIRE_NAME, FieldType
 from etl.model import State
 from etl.simulator.truth import TrueCall, Truth
@@ -23,6 +24,7 @@ class Compared:
     without one (`ended`, `ongoing` or `lost`). `in_gaps`: not archived, and inside listed gaps (or before the first
     subscription);
     `unexplained`: not archived, and outside. `contradictions`: call ids and fields that differ from the truth.
+    `recovered`: calls that only the history showed; `filled`: gaps of which it was read that nothing is missing.
     """
 
     recorder: str
@@ -34,6 +36,8 @@ class Compared:
     contradictions: tuple[str, ...]
     gaps: int
     gap_time: timedelta
+    recovered: int
+    filled: int
 
 
 def compare(truth: Truth, connection: Connection, now: datetime) -> Compared:
@@ -56,6 +60,8 @@ def compare(truth: Truth, connection: Connection, now: datetime) -> Compared:
         contradictions=tuple(sorted(_contradictions(truth, rows))),
         gaps=len(gaps),
         gap_time=sum(((end or now) - start for start, end in gaps), timedelta()),
+        recovered=_recovered(connection, name),
+        filled=_filled(connection, name),
     )
 
 
@@ -69,6 +75,19 @@ def _gaps(connection: Connection, name: str) -> list[GapSpan]:
     c = schema.gap.c
     found = run(connection, select(c.from_time, c.to_time).where(c.recorder == name).order_by(c.from_time))
     return [(start, end) for start, end in found]
+
+
+def _recovered(connection: Connection, name: str) -> int:
+    c = schema.gap.c
+    row = run(connection, select(func.coalesce(func.sum(c.calls_recovered), 0)).where(c.recorder == name)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _filled(connection: Connection, name: str) -> int:
+    c = schema.gap.c
+    query = select(func.count()).select_from(schema.gap).where(c.recorder == name, c.state == GapState.FILLED)
+    row = run(connection, query).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _first_subscription(connection: Connection, name: str) -> datetime | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from etl.simulator.config import SimulatorConfig
+from etl.simulator.config import HttpConfig, SimulatorConfig
+from etl.simulator.history import History
+from etl.simulator.http import HistoryServer
 from etl.simulator.simulator import Simulator
 from etl.simulator.traffic import Saboteur, Traffic
 from etl.simulator.truth import TruthWriter
@@ -31,6 +35,24 @@ async def serve(
         Saboteur(simulator).start()
         await _first_of(stop.wait(), traffic.finished.wait(), simulator.failed())
         await _first_of(stop.wait(), asyncio.sleep(config.linger), simulator.failed())
+
+
+@asynccontextmanager
+async def shared_history(config: HttpConfig, simulators: Sequence[Simulator]) -> AsyncIterator[int]:
+    """Serves one HTTP history of several recorders, as sites have it; its port. Raises `OSError` for a taken one.
+
+    To be started before the first call. The first recorder's truth tells what was asked.
+    """
+    first = simulators[0]
+    history = History(config, first.world, first.clock)
+    for other in simulators[1:]:
+        history.take_in(other.world)
+    server = HistoryServer(replace(first.config, http=config), history, first.truth, first.clock)
+    await server.start()
+    try:
+        yield server.port
+    finally:
+        await server.stop()
 
 
 async def _first_of(*waits: Coroutine[object, object, object]) -> None:

@@ -17,9 +17,7 @@ from pathlib import Path
 
 from campaign.schedule import Schedule, draw
 
-from etl.simulator.config import HttpConfig
-from etl.simulator.history import History
-from etl.simulator.http import HistoryServer
+from etl.simulator.main import shared_history
 from etl.simulator.simulator import Simulator
 from etl.simulator.traffic import Saboteur, Traffic
 from etl.simulator.truth import TruthWriter
@@ -50,7 +48,7 @@ async def serve(schedule: Schedule, folder: Path) -> None:
             simulators.append(await stack.enter_async_context(Simulator(replace(config, files=where), writer)))
         ports = {each.config.name: each.port for each in simulators}
         if schedule.history is not None:
-            ports[HISTORY] = await _history(schedule.history, simulators, stack)
+            ports[HISTORY] = await stack.enter_async_context(shared_history(schedule.history, simulators))
         _tell(folder / "ports.json", json.dumps(ports))
         traffics = [Traffic(each) for each in simulators]
         for traffic, simulator in zip(traffics, simulators, strict=True):
@@ -59,18 +57,6 @@ async def serve(schedule: Schedule, folder: Path) -> None:
         telling = asyncio.create_task(_tell_when_quiet(traffics, folder))
         await stop.wait()
         telling.cancel()
-
-
-async def _history(config: HttpConfig, simulators: Sequence[Simulator], stack: AsyncExitStack) -> int:
-    """One history of all recorders, as sites have it; its port."""
-    first = simulators[0]
-    history = History(config, first.world, first.clock)
-    for other in simulators[1:]:
-        history.take_in(other.world)
-    server = HistoryServer(replace(first.config, http=config), history, first.truth, first.clock)
-    await server.start()
-    stack.push_async_callback(server.stop)
-    return server.port
 
 
 async def _tell_when_quiet(traffics: Sequence[Traffic], folder: Path) -> None:

@@ -25,6 +25,9 @@ def test_the_demo_archives_every_call_and_can_be_looked_into(cdr: Cdr, public_fo
         assert each["happened"] == len(load(keep / f"{name}.truth.jsonl").calls) > 0
         assert (each["unexplained"], each["contradictions"]) == ([], [])
         assert each["complete"] + each["started"] + each["in_gaps"] == each["happened"]
+        assert each["complete"] == each["happened"], "the history had what nobody heard"
+        assert each["filled"] >= each["gaps"] - 1, "all but the one that the end of the demo began"
+    assert any(each["recovered"] for each in results.values())
     file = ("--config", str(keep / "cdr.toml"))
     shown = cdr("status", "--json", *file)
     assert shown.code == 5  # the end of the demo is a gap
