@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -138,14 +138,18 @@ class House:
 
     # What was heard
 
-    def heard(self, *rows: Row, recorder: str = "ny-1", finished: bool = True) -> None:
+    def heard(self, *rows: Row, recorder: str = "ny-1") -> None:
         """The recorder's stream has shown these calls with their records."""
-        settings = self.settings
-        source = Interpreter(settings).source(recorder)
-        facts = []
-        for each in rows:
-            found = find_records(parse(f"<R>{each.element(UTC_ZONE)}</R>".encode()), source.dialect)
-            facts.append(_fact(found, source, each.end))
+        self._store(rows, Kind.DETAIL, recorder)
+
+    def begun(self, *rows: Row, recorder: str = "ny-1") -> None:
+        """The recorder's stream has shown that these calls ended, but never a record."""
+        self._store(rows, Kind.END, recorder)
+
+    def _store(self, rows: Iterable[Row], kind: Kind, recorder: str) -> None:
+        source = Interpreter(self.settings).source(recorder)
+        found = [(each, find_records(parse(each.element(UTC_ZONE).encode()), source.dialect)) for each in rows]
+        facts = [read_fact(read.records[0], kind, each.end, source.reading) for each, read in found]
         with self.connect() as opened:
             Writer(opened).write(Batch(facts=facts))
 
@@ -197,7 +201,3 @@ class House:
 
 def _minute(moment: datetime) -> float:
     return (moment - NOON) / timedelta(minutes=1)
-
-
-def _fact(found: Any, source: Any, observed_at: datetime) -> Any:
-    return read_fact(found.records[0], Kind.DETAIL, observed_at, source.reading)

@@ -1,0 +1,186 @@
+"""A span of time is imported from the history over HTTP: once, whatever interrupts it, and never for the worse."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from support.gaps import House, Row, at, row
+
+from etl.errors import HistoryRefused
+from etl.jobs.backfill_http import HttpBackfill, Report
+from etl.jobs.history import ZoneGuard
+from etl.jobs.progress import Progress
+from etl.model import Fact, Interval, Kind
+
+pytestmark = pytest.mark.slow
+
+DAY = Interval(at(0), at(1440))
+
+
+@pytest.fixture(autouse=True)
+def _next_day(house: House) -> None:
+    house.clock.moment = at(2000)
+
+
+def job(house: House, **options: Any) -> HttpBackfill:
+    return HttpBackfill(house.settings, house.connect, house.sources()[0], now=house.clock, **options)
+
+
+def imported(house: House, wanted: Interval = DAY, **options: Any) -> Report:
+    return job(house, **options).run(wanted)
+
+
+def test_calls_that_nobody_saw_are_imported(house: House) -> None:
+    house.fake.rows += [row(5), row(700), row(1400, location="elsewhere")]
+    report = imported(house)
+    assert set(house.states().values()) == {"complete"}
+    assert house.ask("SELECT recorder, source FROM cdr.call ORDER BY start_time") == [
+        ("ny-1", "http"),
+        ("ny-1", "http"),
+        ("elsewhere", "http"),
+    ]
+    assert report.counts["completed"] == 3
+    assert (report.open_gaps, report.unresolved, report.failure) == (0, 0, None)
+
+
+def test_importing_again_changes_no_call(house: House) -> None:
+    house.fake.rows += [row(minute) for minute in range(0, 1440, 60)]
+    imported(house)
+    before = house.calls()
+    house.clock.moment = at(3000)
+    imported(house)
+    assert house.calls() == before
+
+
+def test_a_run_that_was_interrupted_goes_on_at_its_window(house: House) -> None:
+    house.fake.rows += [row(minute) for minute in (5, 365, 725, 1085)]
+
+    def interrupt(number: int) -> None:
+        if number == 3:
+            raise KeyboardInterrupt
+
+    house.fake.searching = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        imported(house)
+    assert house.ask("SELECT result, position FROM cdr.backfill_run") == [("interrupted", at(720))]
+    assert len(house.states()) == 2
+    house.fake.searching = lambda _: None
+    house.fake.asked.clear()
+    told: list[datetime] = []
+    report = imported(house, on_resumed=told.append)
+    assert told == [at(720)]
+    assert [each.start for each in house.fake.asked] == [at(720), at(1080)]
+    assert (report.since, report.counts["completed"]) == (at(720), 4)
+    assert len(house.states()) == 4
+
+
+def test_a_run_that_is_done_begins_anew(house: House) -> None:
+    imported(house)
+    house.fake.asked.clear()
+    assert imported(house).since is None
+    assert len(house.fake.asked) == 4
+
+
+def test_a_history_out_of_reach_is_told_and_the_next_run_goes_on(house: House) -> None:
+    def fail_later(number: int) -> None:
+        house.fake.fails = number > 1
+
+    house.fake.searching = fail_later
+    assert imported(house).failure == "the history is out of reach"
+    house.fake.searching = lambda _: None
+    house.fake.fails = False
+    assert imported(house).since == at(360)
+
+
+def test_a_dry_run_says_what_is_new_and_writes_nothing(house: House) -> None:
+    known, open_, new = row(5), row(6), row(7)
+    house.heard(known)
+    house.begun(open_)
+    house.fake.rows += [known, open_, new]
+    before = house.calls()
+    counts = job(house).preview(DAY).counts
+    assert {name: counts[name] for name in ("records", "new", "known", "open")} == {
+        "records": 3, "new": 1, "known": 2, "open": 1,
+    }  # fmt: skip
+    assert house.calls() == before
+    assert house.ask("SELECT * FROM cdr.backfill_run") == []
+
+
+def test_what_lies_elsewhere_is_left_and_counted_and_what_reaches_in_is_stored(house: House) -> None:
+    """A server may ignore the range, or select by overlap."""
+    house.fake.ignores_range = True
+    reaching, elsewhere = row(-30, length=60), row(-30, length=5)
+    house.fake.rows += [reaching, elsewhere, row(5000)]
+    report = imported(house, Interval(at(0), at(60)))
+    assert house.states() == {reaching.call_id: "complete"}
+    assert report.counts["outside"] == 2
+
+
+def test_a_wrong_zone_stops_the_run_before_anything_is_stored(house: House) -> None:
+    held = [row(minute) for minute in (5, 6, 7)]
+    house.heard(*held)
+    house.fake.rows += held
+    house.fake.zone = ZoneInfo("America/New_York")
+    house.fake.ignores_range = True
+    before = house.calls()
+    report = imported(house)
+    assert report.failure is not None
+    assert "3 of 3 rows of the history start 4 hours earlier" in report.failure
+    assert "history.http.timezone" in report.failure
+    assert house.calls() == before
+
+
+def test_gaps_of_the_span_are_filled_and_what_stays_open_is_told(house: House) -> None:
+    house.sessions((0, 10), (20, 30), (100, None))
+    house.heard(before := row(9))
+    house.fake.rows += [before, row(15)]
+    report = imported(house, Interval(at(0), at(60)))
+    assert [gap[3] for gap in house.gaps()] == ["filled", "open"]
+    assert (report.filled, report.open_gaps) == (1, 1)
+
+
+def test_a_gap_that_reaches_over_windows_is_filled_by_all_of_them(house: House) -> None:
+    house.sessions((0, 10), (800, None))
+    held = [row(9), row(361), row(801)]
+    house.heard(*held)
+    house.fake.rows += held
+    imported(house)
+    assert house.gaps() == [("ny-1", 10, 800, "filled", 0)]
+
+
+def test_a_missing_call_of_the_span_is_told_and_one_of_another_time_is_not(house: House) -> None:
+    house.sessions((0, None))
+    house.begun(row(5), row(100))
+    assert imported(house, Interval(at(0), at(60))).unresolved == 1
+
+
+def test_there_is_no_future_to_read(house: House) -> None:
+    house.clock.moment = at(100)
+    imported(house)
+    assert house.fake.asked == [Interval(at(0), at(101))]
+
+
+def test_progress_knows_how_much_time_there_is(house: House) -> None:
+    seen: list[Progress] = []
+    imported(house, on_progress=seen.append)
+    assert [(each.done, each.total) for each in seen] == [(0, 24), (6, 24), (12, 24), (18, 24), (24, 24)]
+
+
+def fact(each: Row, minutes: float, *quality: str) -> Fact:
+    values = {"start_time": at(minutes)}
+    return Fact(each.call_id, each.start, Kind.HTTP, each.end, None, None, b"", b"", values, {}, quality)
+
+
+@pytest.mark.parametrize(("suspects", "fine", "stops"), [(3, 2, True), (3, 3, False), (2, 0, False), (2, 1, False)])
+def test_the_guard_strikes_at_three_rows_that_are_most(suspects: int, fine: int, stops: bool) -> None:
+    guard = ZoneGuard("key")
+    guard.see(fact(row(0), 60, "zone_suspect") for _ in range(suspects))
+    guard.see(fact(row(0), 0) for _ in range(fine))
+    if not stops:
+        guard.check()
+        return
+    with pytest.raises(HistoryRefused, match="1 hours later"):
+        guard.check()
