@@ -111,9 +111,9 @@ def _read(elements: list[etree._Element], dialect: Dialect) -> Found:
 
 
 def _elements(root: etree._Element, dialect: Dialect) -> list[etree._Element]:
-    """All elements, without the echo of a request: its id is not a call's."""
+    """What can hold something, in order; not the echo of a request, whose id is not a call's."""
     echoed = {each for echo in _called(root, dialect.request) if echo is not root for each in echo.iter("*")}
-    return [each for each in root.iter("*") if each not in echoed]
+    return [each for each in root.iter("*") if (len(each) or each.keys()) and each not in echoed]
 
 
 def _holders(elements: list[etree._Element], dialect: Dialect) -> list[etree._Element]:
@@ -143,8 +143,8 @@ def _held(element: etree._Element) -> dict[str, str]:
 
 
 def _called(root: etree._Element, name: str) -> list[etree._Element]:
-    """The elements of this name in any namespace, in the order of the document."""
-    return list(root.iter(f"{{*}}{name}"))
+    """The elements of this name in any namespace, in order; the root alone where it has the name, as in most files."""
+    return [root] if local_name(root) == name else list(root.iter(f"{{*}}{name}"))
 
 
 def _outermost(elements: list[etree._Element]) -> list[etree._Element]:

@@ -205,7 +205,7 @@ def test_a_source_that_counts_from_zero_is_noticed(ask: Ask) -> None:
 
 def test_a_source_that_does_not_page_at_all_is_noticed(ask: Ask) -> None:
     site = Site(*rows(5), cap=2)
-    site.before = lambda form: form.pop("pagefirst", None) and None  # type: ignore[func-returns-value]
+    site.pages = False
     assert "pagefirst" in ask(site).told()
 
 
@@ -223,7 +223,7 @@ def test_a_login_goes_by_basic_and_its_token_serves_many_requests(ask: Ask) -> N
 def test_where_basic_is_refused_the_login_goes_by_parameters_and_stays_with_them(ask: Ask) -> None:
     site = Site(*rows(5), cap=2, username="auditor", password="passing")
     site.basic = False
-    site.before = lambda form: site.tokens.clear() if len(site.searches) == 2 else None  # type: ignore[func-returns-value]
+    site.forget_at = {2}
     asker = ask(site, username="auditor", password="passing")
     assert set(asker.ids()) == set(ids(5))
     assert [login for login in site.logins if login] == ["auditor:passing"]
@@ -250,13 +250,7 @@ def test_without_a_user_name_no_token_is_asked_for_until_one_is_needed(ask: Ask)
 
 def test_an_expired_token_is_renewed(ask: Ask) -> None:
     site = Site(*rows(9), cap=3, username="auditor", password="passing")
-    forget = {2, 4}
-
-    def before(form: Form) -> None:
-        if len(site.searches) in forget:
-            site.tokens.clear()
-
-    site.before = before
+    site.forget_at = {2, 4}
     asker = ask(site, username="auditor", password="passing")
     assert set(asker.ids()) == set(ids(9))
     assert site.issued == 3

@@ -70,6 +70,7 @@ class Site:
     `before` is called with each search before it is answered: it may change `rows`, and its reply, if it gives one,
     goes out instead. `cap`: no page is longer. `overlap`: the window selects calls that overlap it, not those that
     start in it. `first`: the number of the first row. `tenant`: with False every answer is empty and happy.
+    `pages`: with False it gives the same page for ever. `forget_at`: at these searches the token has expired.
     """
 
     def __init__(self, *rows: Row, cap: int = 1000, username: str = "", password: str = "", key: str = "") -> None:
@@ -81,6 +82,8 @@ class Site:
         self.overlap = False
         self.first = 1
         self.tenant = True
+        self.pages = True
+        self.forget_at: set[int] = set()
         self.tokens: set[str] = set()
         self.issued = 0
         self.token_replies: list[Reply] = []
@@ -103,6 +106,8 @@ class Site:
             return Reply(failure(-41, f"Wrong API key {form.get('apiKey')}"))
         if form["action"] == "RequestToken":
             return self.token_replies.pop(0) if self.token_replies else self._token(form, login)
+        if len(self.searches) in self.forget_at and form["action"] == "SearchCalls":
+            self.tokens.clear()
         if self.wants_token and form.get("token") not in self.tokens:
             return Reply(failure(-43, "Token expired") if form.get("token") else failure(-42, "Login required"))
         return self.before(form) or Reply(document(f"<rows>{self.page(form)}</rows>"))
@@ -122,7 +127,7 @@ class Site:
             row for row in self.rows if row.start < end and (row.end > start if self.overlap else row.start >= start)
         ]
         shown.sort(key=lambda row: row.start)
-        first = int(form.get("pagefirst", self.first)) - self.first
+        first = int(form.get("pagefirst", self.first)) - self.first if self.pages else 0
         length = min(int(form["pagelen"]), self.cap)
         return "".join(row.xml for row in shown[first : first + length]) if self.tenant else ""
 
