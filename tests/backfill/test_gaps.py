@@ -256,7 +256,7 @@ def files(house: House, folder: Path, *rows: Row) -> None:
     for number, each in enumerate(rows):
         path = folder / f"{number}.xml"
         path.write_text(each.element(ZoneInfo("UTC")))
-        os.utime(path, (each.end.timestamp(), each.end.timestamp()))
+        os.utime(path, 2 * ((each.end or each.start).timestamp(),))
 
 
 def test_files_fill_gaps_where_there_is_no_history_over_http(house: House, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_progress_knows_how_much_time_there_is(house: House) -> None:
 
 def fact(each: Row, minutes: float, *quality: str) -> Fact:
     values = {"start_time": at(minutes)}
-    return Fact(each.call_id, each.start, Kind.HTTP, each.end, None, None, b"", b"", values, {}, quality)
+    return Fact(each.call_id, each.start, Kind.HTTP, each.start, None, None, b"", b"", values, {}, quality)
 
 
 @pytest.mark.parametrize(("suspects", "fine", "stops"), [(3, 2, True), (3, 3, False), (2, 0, False), (2, 1, False)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,16 +54,18 @@ class Row:
 
     call_id: str
     start: datetime
-    end: datetime
+    end: datetime | None
     location: str = "ny-1"
     appears: datetime = NOON - timedelta(days=999)
     extra: str = ""
 
     def element(self, zone: ZoneInfo) -> str:
-        times = [f"{each.astimezone(zone):%Y-%m-%d %H:%M:%S.%f}"[:-3] for each in (self.start, self.end)]
+        start, end = (
+            f"{each.astimezone(zone):%Y-%m-%d %H:%M:%S.%f}"[:-3] if each else "" for each in (self.start, self.end)
+        )
         return (
             f'<verbacdr state="1"><ccdr_id>{self.call_id}</ccdr_id><location>{self.location}</location>'
-            f"<start_time>{times[0]}</start_time><end_time>{times[1]}</end_time>{self.extra}</verbacdr>"
+            f"<start_time>{start}</start_time><end_time>{end}</end_time>{self.extra}</verbacdr>"
         )
 
 
@@ -146,10 +148,14 @@ class House:
         """The recorder's stream has shown that these calls ended, but never a record."""
         self._store(rows, Kind.END, recorder)
 
+    def ongoing(self, *rows: Row, recorder: str = "ny-1") -> None:
+        """The recorder's list has shown these calls."""
+        self._store([replace(each, end=None) for each in rows], Kind.LIST, recorder)
+
     def _store(self, rows: Iterable[Row], kind: Kind, recorder: str) -> None:
         source = Interpreter(self.settings).source(recorder)
         found = [(each, find_records(parse(each.element(UTC_ZONE).encode()), source.dialect)) for each in rows]
-        facts = [read_fact(read.records[0], kind, each.end, source.reading) for each, read in found]
+        facts = [read_fact(read.records[0], kind, each.end or each.start, source.reading) for each, read in found]
         with self.connect() as opened:
             Writer(opened).write(Batch(facts=facts))
 
