@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import registry
+
 from etl.fields import FIELDS
 from etl.model import FINISHED, PRECEDENCE, Kind, State
 from etl.store import schema
@@ -24,6 +27,13 @@ STAGED_COLUMNS: tuple[str, ...] = tuple(
     column.name for column in schema.fact.columns if column.name != "first_observed_at"
 )
 """Columns of a staged fact, in the order of the COPY."""
+
+_dialect: Dialect = registry.load("postgresql")()
+
+STAGED_TYPES: tuple[str, ...] = tuple(
+    schema.fact.columns[name].type.compile(_dialect).partition(" COLLATE ")[0].lower() for name in STAGED_COLUMNS
+)
+"""Their types: in binary form nothing tells PostgreSQL what a value is."""
 
 _DERIVED: tuple[str, ...] = tuple(
     column.name
@@ -83,8 +93,8 @@ SELECT {_list(STAGED_COLUMNS)} FROM cdr.fact WITH NO DATA
 
 EMPTY_STAGED = f"DELETE FROM {STAGED}"
 
-COPY = f"COPY {STAGED} ({_list(STAGED_COLUMNS)}) FROM STDIN"
-"""Step 0."""
+COPY = f"COPY {STAGED} ({_list(STAGED_COLUMNS)}) FROM STDIN (FORMAT binary)"
+"""Step 0. Binary costs a third of text on our side: nothing to escape, no elements in hexadecimal."""
 
 FORGET_KNOWN = f"""
 DELETE FROM {STAGED} s WHERE EXISTS (

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
+import psycopg
 from psycopg.types.json import Jsonb
 
-from etl.fields import FIELDS
+from etl.fields import FIELDS, FieldType
 from etl.model import Fact
 from etl.store import merge
 from etl.store.database import Connection, Cursor
@@ -17,11 +18,18 @@ from etl.store.elements import pack
 Key: TypeAlias = tuple[str, datetime]
 
 _NAMES = tuple(field.name for field in FIELDS)
+_INTEGERS = tuple(field.name for field in FIELDS if field.type is FieldType.INTEGER)
 
 
 def row(fact: Fact) -> tuple[Any, ...]:
-    """A fact as a row of staging, in the order of `merge.STAGED_COLUMNS`."""
+    """A fact as a row of staging, in the order of `merge.STAGED_COLUMNS`.
+
+    Raises `psycopg.DataError` for a number that PostgreSQL would not take: the driver would cut it down in silence.
+    """
     get = fact.values.get
+    for name in _INTEGERS:
+        if isinstance(number := get(name), int) and not -(2**31) <= number < 2**31:
+            raise psycopg.DataError(f"{name} is out of the range of an integer")
     return (
         fact.call_id,
         fact.id_time,
@@ -30,7 +38,7 @@ def row(fact: Fact) -> tuple[Any, ...]:
         fact.recorder,
         fact.located,
         fact.digest,
-        fact.history,
+        fact.history and fact.history.value,
         *[get(name) for name in _NAMES],
         Jsonb({key: value for key, value in fact.attributes.items() if value is not None}),
         list(fact.quality),
@@ -48,6 +56,7 @@ def stage(cursor: Cursor, facts: Sequence[Fact]) -> None:
     """Step 0: COPY. Staging is emptied here and not only by the commit: a savepoint may have come before."""
     cursor.execute(merge.EMPTY_STAGED)
     with cursor.copy(merge.COPY) as copy:
+        copy.set_types(merge.STAGED_TYPES)
         for fact in facts:
             copy.write_row(row(fact))
 
