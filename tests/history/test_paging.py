@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,7 @@ def test_the_numbers_of_the_rows_that_are_asked_for() -> None:
 starts = st.lists(st.integers(0, 3), max_size=12)
 
 
+@pytest.mark.slow
 @given(starts, st.integers(1, 4), st.lists(st.lists(st.integers(0, 3), max_size=2), max_size=12), st.randoms())
 def test_without_removals_no_row_is_missed_though_equal_starts_have_no_order(
     there: list[int], cap: int, appear: list[list[int]], random: Random
