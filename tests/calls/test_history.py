@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 - local times are naive by nature
 """Which time is asked of a history, in its zone, and what an answer proves."""
 
 from __future__ import annotations
