@@ -97,9 +97,12 @@ def _show_gaps(found: Status) -> None:
     if gaps:
         data.print()
         newest = sorted(gaps, key=lambda each: each[1].from_time)[-20:]
-        rows = [(name, gap.id, gap.from_time, _length(gap, found.at), reason(gap.reason)) for name, gap in newest]
+        rows = [
+            (name, gap.id, gap.from_time, _length(gap, found.at), reason(gap.reason), _history(gap))
+            for name, gap in newest
+        ]
         table(
-            ("recorder", "gap", "from (UTC)", "length", "why"),
+            ("recorder", "gap", "from (UTC)", "length", "why", "history"),
             rows,
             f"Open gaps, newest {len(rows)} of {len(gaps)}",
         )
@@ -108,6 +111,11 @@ def _show_gaps(found: Status) -> None:
 def _length(gap: GapStatus, now: datetime) -> str:
     length = str((gap.to_time or now) - gap.from_time).split(".")[0]
     return length if gap.to_time else f"{length}, lasts"
+
+
+def _history(gap: GapStatus) -> str:
+    """What came of reading the history for it, in a word or two; `cdr backfill gaps` says it in a sentence."""
+    return (gap.told or "not read").partition(":")[0].replace("_", " ")
 
 
 def _show_troubles(found: Status) -> None:

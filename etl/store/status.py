@@ -16,7 +16,7 @@ from etl.calls.coverage import SessionState
 from etl.calls.gaps import pending, session_span
 from etl.calls.intervals import Spans, intersect, span, union
 from etl.model import State
-from etl.store import sessions
+from etl.store import history_reads, sessions
 from etl.store.amiss import NOTHING, Amiss, amiss
 from etl.store.database import Connection, name_of, run
 from etl.store.errors import translate
@@ -52,13 +52,17 @@ class SessionStatus:
 
 @dataclass(frozen=True, slots=True)
 class GapStatus:
-    """A gap that is neither filled nor accepted; `to_time` is None while it lasts."""
+    """A gap that is neither filled nor accepted; `to_time` is None while it lasts.
+
+    `told` is why the last read of the history proves nothing of it; None where it was not read.
+    """
 
     id: int
     from_time: datetime
     to_time: datetime | None
     reason: str
     extensions: tuple[str, ...]
+    told: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +186,11 @@ class _Look:
         c = gap.c
         query = select(c.recorder, c.id, c.from_time, c.to_time, c.reason, c.extensions)
         found: defaultdict[str, list[GapStatus]] = defaultdict(list)
-        for row in run(self._connection, query.where(c.state == "open").order_by(c.from_time)):
-            found[row[0]].append(GapStatus(row[1], row[2], row[3], row[4], tuple(row[5])))
+        rows = run(self._connection, query.where(c.state == "open").order_by(c.from_time)).fetchall()
+        standing = history_reads.standing(self._connection, [row[1] for row in rows])
+        for name, number, start, end, reason, extensions in rows:
+            gap_ = GapStatus(number, start, end, reason, tuple(extensions), standing[number].told)
+            found[name].append(gap_)
         return found
 
     def _calls(self) -> Mapping[str, Mapping[str, int]]:
