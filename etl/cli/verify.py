@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -13,16 +12,13 @@ import typer
 from etl import config
 from etl.cli.accept import whoever
 from etl.cli.archive import Archive, opened
-from etl.cli.common import ConfigOption, JsonOption, data, finish, moment, note, print_json, safe, set_up_logging, table
+from etl.cli.common import ConfigOption, JsonOption, data, finish, moment, note, print_json, set_up_logging, table
 from etl.cli.progress import shown
 from etl.config import Settings
 from etl.errors import UsageError
-from etl.history.files import Problem
-from etl.history.http import HistoryClient
-from etl.ingest.history import HistoryReader
 from etl.ingest.interpret import Interpreter
 from etl.jobs import verify as jobs
-from etl.jobs.verify_sources import InFiles, OverHttp, Source
+from etl.jobs.history import Source, sources
 from etl.model import Interval
 from etl.store.acceptance import Author
 from etl.store.database import Connection, require_schema
@@ -45,7 +41,6 @@ LEGEND = {
     "outside": "shown by the history, began before or after",
     "skipped": "documents without a record",
     "unreadable": "documents and records that could not be understood",
-    "unread": "files and folders that could not be read",
 }
 """What is counted, in the order in which it is shown."""
 
@@ -80,12 +75,9 @@ def verify(
     set_up_logging()
     settings = config.load(config_file)
     span = _span(from_, to)
-    problems: Counter[str] = Counter()
-    with opened(settings) as archive, _source(settings, source, problems) as history, _begun(archive) as connection:
+    with opened(settings) as archive, _source(settings, source) as history, _begun(archive) as connection:
         report = _run(archive, connection, settings, history, span, repair)
-        (_print if as_json else _show)(report, connection, problems)
-    if problems:
-        finish(4)
+        (_print if as_json else _show)(report, connection)
     finish(0 if report.agrees else 5)
 
 
@@ -107,22 +99,15 @@ def _begun(archive: Archive) -> Iterator[Connection]:
 
 
 @contextmanager
-def _source(settings: Settings, wanted: From | None, problems: Counter[str]) -> Iterator[Source]:
+def _source(settings: Settings, wanted: From | None) -> Iterator[Source]:
     """The history to read. Raises UsageError where it is not configured."""
-    history, reader, limit = settings.history, HistoryReader(settings), settings.worker.document_limit
-    if history.http is not None and wanted is not From.FILE:
-        with HistoryClient(history.http, limit) as client:
-            yield OverHttp(client, reader, history.http.delay)
-    elif history.files is not None and wanted is not From.HTTP:
-
-        def tell(problem: Problem) -> None:
-            problems["unread"] += 1
-            note(f"{safe(problem.path)}: {safe(problem.told)}")
-
-        yield InFiles(history.files.roots, reader, limit, tell, history.files.delay)
-    else:
-        missing = {From.HTTP: "[history.http]", From.FILE: "[history.files]", None: "[history.http] or [history.files]"}
-        raise UsageError(f"no such history is configured to compare with: add {missing[wanted]} to the configuration")
+    with sources(settings) as configured:
+        chosen = [each for each in configured if wanted in (None, each.name)]
+        if not chosen:
+            tables = {From.HTTP: "[history.http]", From.FILE: "[history.files]"}
+            missing = tables[wanted] if wanted else " or ".join(tables.values())
+            raise UsageError(f"there is no history to compare with: add {missing} to the configuration")
+        yield chosen[0]
 
 
 def _run(
@@ -141,17 +126,17 @@ def _run(
             raise
 
 
-def _show(report: jobs.Report, connection: Connection, problems: Counter[str]) -> None:
+def _show(report: jobs.Report, connection: Connection) -> None:
     listed = list(findings(connection, SHOWN))
     if listed:
         table(("finding", "call", "field", "archived", "should be"), (row for each in listed for row in _rows(each)))
         data.print()
-    counts = Counter(report.counts) + problems
+    counts = report.counts
     table(("calls", "", ""), [(counts[name], name, words) for name, words in LEGEND.items() if name in counts])
     total = sum(report.counts.get(kind, 0) for kind in ("missing", "different", "extra", "underived"))
     if total > len(listed):
         note(f"{total - len(listed):,} more findings; --json has all of them")
-    for line in _remarks(report, problems):
+    for line in _remarks(report):
         note(line)
 
 
@@ -179,7 +164,7 @@ def _word(value: object) -> str:
     return "nothing" if value is None else str(value)
 
 
-def _remarks(report: jobs.Report, problems: Counter[str]) -> Iterator[str]:
+def _remarks(report: jobs.Report) -> Iterator[str]:
     counts = report.counts
     shown_any = any(counts.get(name) for name in ("compared", "outside", "filtered", "unfinished"))
     if counts.get("extra") and not shown_any:
@@ -187,22 +172,22 @@ def _remarks(report: jobs.Report, problems: Counter[str]) -> Iterator[str]:
             "The history shows no call at all of this time: a wrong login, tenant or zone does that, too. Check the"
             " settings under [history] before you believe it."
         )
-    if problems or report.unproven:
-        yield "Not all of the history could be read: a call is called extra if its record is among that."
+    if report.unproven:
+        yield "Not all of the history could be understood: a call is called extra if its record is among that."
     if counts.get("mended") and report.left:
         yield f"{report.left:,} findings cannot be repaired from this history; docs/history.md says why."
-    yield "The archive and the history agree." if report.agrees and not problems else f"Run {report.run} is stored."
+    yield "The archive and the history agree." if report.agrees else f"Run {report.run} is stored."
 
 
-def _print(report: jobs.Report, connection: Connection, problems: Counter[str]) -> None:
+def _print(report: jobs.Report, connection: Connection) -> None:
     print_json(
         {
             "run": report.run,
             "source": report.source,
             "from": report.span.start,
             "to": report.span.end,
-            "agrees": report.agrees and not problems,
-            "counts": Counter(report.counts) + problems,
+            "agrees": report.agrees,
+            "counts": report.counts,
             "left": report.left,
             "findings": findings(connection),
         }

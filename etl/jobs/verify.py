@@ -10,16 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from etl.calls.intervals import Spans
 from etl.config import Settings
 from etl.errors import CdrError, DatabaseError
 from etl.ingest.history import Told
 from etl.ingest.interpret import Interpreter
+from etl.jobs.history import Source, ZoneGuard
 from etl.jobs.progress import OnProgress, Progress, unwatched
 from etl.jobs.verify_judge import Judge, Shown, Verdict
-from etl.jobs.verify_sources import Source
 from etl.model import FINISHED, Fact, Interval, Kind
 from etl.store import verify as store
 from etl.store.acceptance import Author
@@ -30,6 +31,7 @@ from etl.store.write import Batch, Writer
 
 PAGE = 1_000
 """Calls that are compared at a time."""
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def verify(
 
     Raises HistoryError where the history cannot be read whole, DatabaseError; the run is then noted as failed.
     """
-    run = store.begin(connection, span, source.kind, repair.author if repair else None)
+    run = store.begin(connection, span, Kind(source.name), repair.author if repair else None)
     judge = Judge(connection, settings, span, now())
     work = _Verification(connection, judge, source, span, run, repair, on_progress)
     try:
@@ -115,21 +117,31 @@ class _Verification:
     run: UUID
     repair: Repair | None
     on_progress: OnProgress
-    done: float = 0.0
+    pieces: int = 0
+    hours: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
 
     def read_history(self) -> None:
-        """Hold every record of the history against the archive."""
+        """Hold every record of the history against the archive. Raises HistoryError where it is not all there."""
+        for spans in self.source.passes((self.span,)):
+            self._read(spans)
+            self.hours += sum((each.end - each.start) / _HOUR for each in spans)
+            self._tell()
+
+    def _read(self, spans: Spans) -> None:
         waiting: dict[Key, Shown] = {}
-        for piece in self.source.pieces(self.span):
-            self.counts["unreadable"] += len(piece.told.quarantined)
-            self.counts["skipped"] += piece.told.skipped
-            _take(waiting, piece.told)
+        guard = ZoneGuard(self.source.zone_key)
+        for told in self.source.read(spans):
+            guard.see(told.read)
+            guard.check()
+            self.pieces += 1
+            self.counts["unreadable"] += len(told.quarantined)
+            self.counts["skipped"] += told.skipped
+            _take(waiting, told)
             if len(waiting) >= PAGE:
                 self._judge(waiting)
                 waiting = {}
-            self.done = piece.done
-            self._tell()
+                self._tell()
         self._judge(waiting)
 
     def find_extra(self) -> None:
@@ -157,30 +169,39 @@ class _Verification:
         seen = Counter({name: self.counts[name] for name in ("late", "erased", "expired", "skipped", "unreadable")})
         mended = Counter({"mended": sum(kinds.values()) - left})
         counts = dict(parts + seen + mended + Counter(kinds))
-        return Report(self.run, self.source.kind, self.span, counts, left, self.counts["unreadable"])
+        return Report(self.run, Kind(self.source.name), self.span, counts, left, self.counts["unreadable"])
 
     def _judge(self, shown: Mapping[Key, Shown]) -> None:
         """Judge some calls that the history shows, mend them where that is asked for, and keep what was found."""
+        shown = self._news(shown)
         if not shown:
             return
         verdicts = self.judge.of_history(shown)
         amiss = [key for key, verdict in verdicts.items() if verdict.findings]
         if self.repair and amiss:
-            self.repair.mend([shown[key] for key in amiss if verdicts[key].of_history], amiss)
+            self.repair.mend([shown[key] for key in amiss if verdicts[key].mended_by(shown[key])], amiss)
             again = self.judge.of_history({key: shown[key] for key in amiss})
             verdicts |= {key: verdicts[key].after(again[key]) for key in amiss}
-        self._keep({key: verdict.part for key, verdict in verdicts.items()}, verdicts)
+        self._keep({key: (verdict.part, shown[key].fact.observed_at) for key, verdict in verdicts.items()}, verdicts)
         self.counts["compared"] += sum(verdict.part == "compared" for verdict in verdicts.values())
 
-    def _keep(self, shown: Mapping[Key, str], verdicts: Mapping[Key, Verdict]) -> None:
+    def _news(self, shown: Mapping[Key, Shown]) -> Mapping[Key, Shown]:
+        """Those of which the history has not shown a newer record before: files can be there twice, rows come again."""
+        seen = store.seen(self.connection, shown) if shown else {}
+        return {key: each for key, each in shown.items() if key not in seen or each.replaces(seen[key])}
+
+    def _keep(self, shown: Mapping[Key, tuple[str, datetime]], verdicts: Mapping[Key, Verdict]) -> None:
         found = [finding for verdict in verdicts.values() for finding in verdict.findings]
         store.keep(self.connection, self.run, shown, found)
         self.counts["findings"] += len(found)
 
     def _tell(self) -> None:
         counts = {name: self.counts[name] for name in ("compared", "findings", "rows")}
-        total = self.source.total(self.span)
-        self.on_progress(Progress(self.done, total, self.source.unit, counts, rate_of="compared"))
+        hours = (self.span.end - self.span.start) / _HOUR
+        if self.source.name == "file":
+            self.on_progress(Progress(self.pieces, None, "files", counts))
+        else:
+            self.on_progress(Progress(self.hours, hours, "hours", counts, rate_of="compared"))
 
 
 def _take(waiting: dict[Key, Shown], told: Told) -> None:

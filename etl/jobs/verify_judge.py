@@ -35,6 +35,10 @@ class Shown:
     fact: Fact
     wanted: bool
 
+    def replaces(self, observed_at: datetime) -> bool:
+        """Whether it speaks before a finished record that was observed then."""
+        return self.fact.kind in FINISHED and self.fact.observed_at >= observed_at
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -44,10 +48,10 @@ class Verdict:
     part: str
     findings: tuple[Finding, ...] = ()
 
-    @property
-    def of_history(self) -> bool:
-        """Whether the history's record would mend something."""
-        return any(each.kind != "underived" for each in self.findings)
+    def mended_by(self, shown: Shown) -> bool:
+        """Whether the history's record is to be stored: not if it is better known, and this one's times doubtful."""
+        kinds = {each.kind for each in self.findings}
+        return "missing" in kinds or ("different" in kinds and "zone_suspect" not in shown.fact.quality)
 
     def after(self, repair: Verdict) -> Verdict:
         """The same, with what a repair has put right marked so."""

@@ -6,7 +6,7 @@ Values of calls stand only there: what is stored for good names fields, no value
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -58,7 +58,8 @@ UPDATE cdr.verify_run SET result = %s, told = %s, counts = %s, finished_at = clo
 _TEMPORARY = """
 DROP TABLE IF EXISTS pg_temp.verify_shown, pg_temp.verify_found, pg_temp.verify_scope;
 CREATE TEMPORARY TABLE verify_shown (
-    call_id text COLLATE "C", id_time timestamptz, part text NOT NULL, PRIMARY KEY (call_id, id_time));
+    call_id text COLLATE "C", id_time timestamptz, part text NOT NULL, observed_at timestamptz NOT NULL,
+    PRIMARY KEY (call_id, id_time));
 CREATE TEMPORARY TABLE verify_found (
     call_id text COLLATE "C", kind text COLLATE "C", recorder text, fields text[] NOT NULL, told jsonb,
     mended boolean NOT NULL, PRIMARY KEY (call_id, kind));
@@ -90,6 +91,12 @@ def finish(
 # Rows, as they stand and as they follow from their facts ----------------------------------------------------------
 
 _KEYS = "unnest(%(ids)s::text[], %(times)s::timestamptz[]) k (call_id, id_time)"
+
+
+def _values(keys: Iterable[Key]) -> dict[str, object]:
+    ids, times = zip(*keys, strict=True)
+    return {"ids": list(ids), "times": list(times)}
+
 
 _STANDING = f"""
 SELECT k.call_id, k.id_time, to_jsonb(c), extract(epoch FROM c.recorder_duration)::float8, e.call_id IS NOT NULL,
@@ -154,11 +161,10 @@ def _span(seconds: float | None) -> timedelta | Json:
 
 def standing(connection: Connection, keys: Sequence[Key]) -> list[Standing]:
     """How these calls stand, rows and facts as of one moment, in the order of the keys."""
-    values = {"ids": [key[0] for key in keys], "times": [key[1] for key in keys]}
     with translate(name_of(connection)), connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        rows = {(row[0], row[1]): row[2:] for row in connection.execute(_STANDING, values)}
-        derived = {(row[0], row[1]): _columns(row[2]) for row in connection.execute(_DERIVED, values)}
+        rows = {(row[0], row[1]): row[2:] for row in connection.execute(_STANDING, _values(keys))}
+        derived = {(row[0], row[1]): _columns(row[2]) for row in connection.execute(_DERIVED, _values(keys))}
     return [_standing(key, rows[key], derived.get(key)) for key in keys]
 
 
@@ -190,20 +196,44 @@ WHERE f.{{time}} IS NOT NULL ORDER BY f.call_id, f.rank
 
 def providers(connection: Connection, keys: Sequence[Key], time: str) -> dict[str, Provider]:
     """The fact that each of these calls takes its `time` (start_time or end_time) from, by call id."""
-    values = {"ids": [key[0] for key in keys], "times": [key[1] for key in keys]}
     with translate(name_of(connection)), connection.transaction():
-        rows = connection.execute(_PROVIDERS.format(time=time).encode(), values).fetchall()
+        rows = connection.execute(_PROVIDERS.format(time=time).encode(), _values(keys)).fetchall()
     return {row[0]: Provider(Kind(row[3] or row[1]), row[2], unpack(row[4])) for row in rows}
 
 
 # What was shown and what was found --------------------------------------------------------------------------------
 
-_SHOWN = """
-INSERT INTO pg_temp.verify_shown SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::text[])
-ON CONFLICT (call_id, id_time) DO UPDATE SET part = excluded.part
+_BOTH = "ARRAY(SELECT DISTINCT unnest(v.fields || excluded.fields) ORDER BY 1)"
+
+_SEEN = f"""
+SELECT s.call_id, s.id_time, s.observed_at FROM {_KEYS}
+CROSS JOIN LATERAL (
+    SELECT * FROM pg_temp.verify_shown WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0) s
+WHERE s.part <> 'unfinished'
 """
 
-_BOTH = """ARRAY(SELECT DISTINCT unnest(v.fields || excluded.fields) ORDER BY 1)"""
+
+def seen(connection: Connection, keys: Collection[Key]) -> dict[Key, datetime]:
+    """Which of these calls the history has shown before, and when that record was observed."""
+    with translate(name_of(connection)), connection.transaction():
+        return {(row[0], row[1]): row[2] for row in connection.execute(_SEEN, _values(keys))}
+
+
+_SHOWN = """
+INSERT INTO pg_temp.verify_shown
+SELECT * FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(parts)s::text[], %(observed)s::timestamptz[])
+ON CONFLICT (call_id, id_time) DO UPDATE SET part = excluded.part, observed_at = excluded.observed_at
+"""
+
+_FORGET = """
+WITH outdated AS (
+    DELETE FROM pg_temp.verify_found
+    WHERE call_id = ANY (%(ids)s) AND kind IN ('missing', 'different') AND NOT mended RETURNING call_id, kind
+)
+DELETE FROM cdr.verify_finding f USING outdated o
+WHERE f.run = %(run)s AND f.call_id = o.call_id AND f.kind = o.kind
+"""
+"""The history has shown these calls before, and shows something newer now."""
 
 _FOUND = f"""
 INSERT INTO pg_temp.verify_found AS v VALUES (%s, %s, %s, %s, %s, %s)
@@ -217,13 +247,16 @@ ON CONFLICT (run, call_id, kind) DO UPDATE SET fields = {_BOTH}
 """
 
 
-def keep(connection: Connection, run: UUID, shown: Mapping[Key, str], findings: Iterable[Finding]) -> None:
-    """Keep what the history showed (`shown`: the part that each call plays) and what was found."""
+def keep(
+    connection: Connection, run: UUID, shown: Mapping[Key, tuple[str, datetime]], found: Iterable[Finding]
+) -> None:
+    """Keep what was found, and what the history showed: of each call the part it plays, and when it was observed."""
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
         if shown:
-            ids, times = zip(*shown, strict=True)
-            cursor.execute(_SHOWN, [list(ids), list(times), list(shown.values())])
-        for each in findings:
+            parts, observed = zip(*shown.values(), strict=True)
+            cursor.execute(_FORGET, {"run": run, "ids": [key[0] for key in shown]})
+            cursor.execute(_SHOWN, {**_values(shown), "parts": list(parts), "observed": list(observed)})
+        for each in found:
             told = None if each.told is None else Jsonb(each.told)
             row = [each.call_id, each.kind, each.recorder, list(each.fields)]
             cursor.execute(_FOUND, [*row, told, each.mended])

@@ -16,12 +16,11 @@ from support.postgres import connection
 
 from etl.config import Settings
 from etl.fields import FIELDS, FieldType
-from etl.history.files import Problem
 from etl.history.http import Page
 from etl.ingest.history import HistoryReader
 from etl.ingest.interpret import Interpreter
+from etl.jobs.history import FileSource, HttpSource, Source
 from etl.jobs.verify import Repair, Report, verify
-from etl.jobs.verify_sources import InFiles, OverHttp, Source
 from etl.model import Interval, Kind
 from etl.protocol.dialect import Dialect
 from etl.protocol.history import find_records
@@ -33,7 +32,6 @@ from etl.store.write import Batch, Writer
 NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 SPAN = Interval(NOON, NOON + timedelta(hours=1))
 READ_AT = NOON + timedelta(days=1)
-DELAY = timedelta(minutes=15)
 _UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
 _TEXTS = {FieldType.TEXT: "text", FieldType.INTEGER: "7", FieldType.BOOLEAN: "true", FieldType.INTERVAL: "00:00:30"}
 
@@ -102,7 +100,7 @@ class History:
             if first and self.fail:
                 raise self.fail
             document = "<Response>" + "".join(row.xml for row in rows[first : first + self.page]) + "</Response>"
-            yield Page(READ_AT, find_records(etree.fromstring(document), Dialect()))
+            yield Page(READ_AT + timedelta(microseconds=first), find_records(etree.fromstring(document), Dialect()))
 
 
 class World:
@@ -111,12 +109,12 @@ class World:
     def __init__(self, url: str, stack: ExitStack) -> None:
         self.connection: Connection = stack.enter_context(connection(url))
         self._second: Connection = stack.enter_context(connection(url))
-        self.problems: list[Problem] = []
         self.configure()
 
     def configure(self, **more: Any) -> None:
         recorder = {"name": "ny-1", "host": "recorder", "port": 1, "location": "NY"} | more.pop("recorder", {})
-        self.settings = Settings(recorder=[recorder], **more)  # type: ignore[arg-type]
+        history = {"http": {"url": "http://history/api"}, "files": {"roots": []}}
+        self.settings = Settings(recorder=[recorder], history=history, **more)  # type: ignore[arg-type]
         self.reader = HistoryReader(self.settings)
 
     def archive(self, *calls: Call, kind: Kind = Kind.DETAIL, seen: datetime = NOON + timedelta(hours=2)) -> None:
@@ -132,10 +130,10 @@ class World:
 
     def verify(self, history: Iterable[Call] | History, *, span: Interval = SPAN, repair: bool = False) -> Report:
         shown = history if isinstance(history, History) else History(list(history))
-        return self.run(OverHttp(shown, self.reader, DELAY), span, repair)
+        return self.run(HttpSource(shown, self.settings), span, repair)
 
     def verify_files(self, root: Path, *, span: Interval = SPAN, repair: bool = False) -> Report:
-        return self.run(InFiles([root], self.reader, 10**6, self.problems.append, DELAY), span, repair)
+        return self.run(FileSource([root], self.settings), span, repair)
 
     def run(self, source: Source, span: Interval, repair: bool) -> Report:
         mending = Repair(self._second, Interpreter(self.settings), Author("tester", None)) if repair else None
