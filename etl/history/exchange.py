@@ -20,6 +20,7 @@ import httpx
 
 from etl.config import HistoryHttp
 from etl.errors import HistoryRefused, HistoryUnavailable, UsageError
+from etl.protocol.markup import Excerpt
 
 _OTHER_NAME = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
@@ -55,11 +56,12 @@ class Answer:
 
 
 class TooLarge(HistoryUnavailable):
-    """An answer above the limit; `head` is what had come of it."""
+    """An answer above the limit; `kept` are its ends as far as it was read, `told` how much that was."""
 
-    def __init__(self, message: str, head: bytes, received_at: datetime) -> None:
+    def __init__(self, message: str, excerpt: Excerpt, received_at: datetime) -> None:
         super().__init__(message)
-        self.head = head
+        self.kept = excerpt.kept
+        self.told = excerpt.told()
         self.received_at = received_at
 
 
@@ -102,7 +104,7 @@ class Exchange:
         auth = httpx.BasicAuth(*login) if login else None
         try:
             with self._client.stream("POST", self._url, data=form, auth=auth) as response:
-                body = b"".join(self._pieces(response, until))
+                body = self._body(response, until)
         except httpx.RequestError as error:
             raise self._plainly(error) from None
         if response.is_redirect:
@@ -110,16 +112,18 @@ class Exchange:
         wait = _seconds(response.headers.get("Retry-After", ""), self._now())
         return Answer(response.status_code, body, self._now(), wait)
 
-    def _pieces(self, response: httpx.Response, until: float) -> Iterator[bytes]:
-        held = 0
+    def _body(self, response: httpx.Response, until: float) -> bytes:
+        body = bytearray()
         for piece in response.iter_bytes():
-            held += len(piece)
-            if held > self._limit:
+            body += piece
+            if len(body) > self._limit:
+                excerpt = Excerpt()
+                excerpt.add(memoryview(body))
                 told = f"{self.where} answers with more than {self._limit} bytes; if that is right, raise"
-                raise TooLarge(f"{told} worker.document_limit", piece, self._now())
+                raise TooLarge(f"{told} worker.document_limit", excerpt, self._now())
             if monotonic() > until:
                 raise HistoryUnavailable(f"{self.where}: the answer was not whole within {self._patience.whole:g} s")
-            yield piece
+        return bytes(body)
 
     def _plainly(self, error: httpx.RequestError) -> HistoryRefused | HistoryUnavailable:
         """A failure of the transport in words that tell what to do."""

@@ -22,7 +22,7 @@ from etl.config import HistoryHttp
 from etl.errors import HistoryRefused, HistoryUnavailable
 from etl.history.exchange import Answer, Exchange, Patience, TooLarge
 from etl.history.paging import Page, Unsettled, read_window
-from etl.model import Interval, Quarantined
+from etl.model import Interval, Json, Kind, Quarantined
 from etl.protocol.dialect import Dialect
 from etl.protocol.documents import NotWellFormed, new_parser, parse
 from etl.protocol.history import Failure, read_search, read_token
@@ -206,7 +206,7 @@ class HistoryClient:
         try:
             answer = self._exchange.send(self._signed(form), login)
         except TooLarge as error:
-            kept = Quarantined(error.received_at, None, "http", "too_large", error.head)
+            kept = _kept(error.received_at, "too_large", error.kept, told=error.told)
             raise NotUnderstood(str(error), kept) from None
         except HistoryUnavailable as error:
             return _Trouble(error)
@@ -251,8 +251,7 @@ class HistoryClient:
         told = f"{self._exchange.where}: the answer is not understood ({text}); is history.http.url that of the API?"
         if secret:
             return _Trouble(HistoryUnavailable(told))
-        kept = Quarantined(answer.received_at, None, "http", failure.reason, answer.body)
-        return _Trouble(NotUnderstood(told, kept))
+        return _Trouble(NotUnderstood(told, _kept(answer.received_at, failure.reason, answer.body)))
 
     def _cleaned(self, failure: Failure) -> Failure:
         """The source's text on one line, not too long, and without our secrets, should it repeat them."""
@@ -261,6 +260,10 @@ class HistoryClient:
             if secret is not None and (hidden := secret.get_secret_value()):
                 text = text.replace(hidden, "***")
         return replace(failure, text=text[:LONGEST_TEXT])
+
+
+def _kept(received_at: datetime, reason: str, body: bytes, **note: Json) -> Quarantined:
+    return Quarantined(received_at, None, "http", reason, body, note={"kind": Kind.HTTP.value, **note})
 
 
 def _written(local: datetime) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from re import escape as re_escape
 
@@ -17,6 +17,7 @@ from etl.errors import CdrError, HistoryRefused, HistoryUnavailable, UsageError
 from etl.history.http import LONGEST_WAIT, PAUSES, HistoryClient, NotUnderstood, Patience
 from etl.history.paging import READINGS
 from etl.model import Interval
+from etl.protocol.markup import EXCERPT
 
 NOON = datetime(2024, 6, 3, 12, 0, tzinfo=UTC)
 WINDOW = Interval(NOON, NOON + timedelta(hours=1))
@@ -345,6 +346,7 @@ def test_an_answer_that_stays_incomprehensible_is_kept_for_quarantine(ask: Ask, 
         ask(site).ids()
     kept = caught.value.quarantined
     assert (kept.origin, kept.reason, kept.body, kept.observed_at) == ("http", reason, PASSING[name].body, NOON)
+    assert kept.note == {"kind": "http"}
 
 
 def test_an_answer_to_a_login_is_not_kept_because_a_token_may_stand_in_it(ask: Ask) -> None:
@@ -452,13 +454,15 @@ def test_silence_ends(ask: Ask) -> None:
 
 def test_an_endless_answer_ends_and_its_beginning_is_kept(ask: Ask) -> None:
     site = Site()
-    site.before = lambda form: Reply(pieces=repeat(b"<VerbaApi>" * 1000))
-    asker = ask(site, limit=50_000, patience=Patience(10, 10, 10))
+    site.before = lambda form: Reply(pieces=chain([b"<VerbaApi>"], repeat(b"<row/>" * 1000)))
+    asker = ask(site, limit=200_000, patience=Patience(10, 10, 10))
     with pytest.raises(NotUnderstood, match=r"worker\.document_limit") as caught:
         asker.ids()
     assert not asker.naps
     assert caught.value.quarantined.reason == "too_large"
-    assert caught.value.quarantined.body.startswith(b"<VerbaApi>")
+    assert caught.value.quarantined.body.startswith(b"<VerbaApi><row/>")
+    assert len(caught.value.quarantined.body) == 2 * EXCERPT
+    assert "SHA-256" in str(caught.value.quarantined.note["told"])
 
 
 # TLS
