@@ -132,7 +132,7 @@ def _show_http(report: backfill_http.Report) -> None:
 def _show_gaps(report: backfill_gaps.Report, dry_run: bool) -> None:
     if report.gaps:
         rows = [_planned(gap) if dry_run else _row(gap) for gap in report.gaps]
-        columns = ("read from (UTC)", "to (UTC)") if dry_run else ("now", "witnesses", "recovered")
+        columns = ("read from", "read to") if dry_run else ("now", "witnesses", "recovered")
         table(("gap", "recorder", "from (UTC)", "to (UTC)", *columns), rows)
     if dry_run:
         note(f"{report.searched} calls would be searched for")
