@@ -124,7 +124,7 @@ def recover(plan: Schedule, where: Path, cluster: embedded.Cluster, worker: Work
         repaired = stage.command(worker.config, log, "verify", *span)
     with database.connect(cluster.url()) as connection:
         states, found = archive.gap_states(connection), archive.findings(connection)
-    return Aftermath(reconciled, filled, verified, repaired, since, until, states, found)
+    return Aftermath(reconciled, filled, verified, repaired, since, until, states, found, plan.history is None)
 
 
 def _wait_for_gaps(cluster: embedded.Cluster) -> None:
