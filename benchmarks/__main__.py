@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import journal, live, parsing, postgres, reconcile, store
+from benchmarks import files, journal, live, parsing, postgres, reconcile, store
 from benchmarks.measure import Figure, table
 
 
@@ -30,10 +30,14 @@ class Size:
     ramp: tuple[float, ...]
     ramp_seconds: float
     listed: int
+    files: int
+    loaders: bool
 
 
-FULL = Size(3, 1_000, 10_000, 4_000, 1_000_000, 200, 5, 4, (50, 100, 150, 200, 250, 300, 400), 5, 100_000)
-QUICK = Size(2, 20, 200, 50, 1_000, 20, 1, 2, (20,), 1, 200)
+FULL = Size(
+    3, 1_000, 10_000, 4_000, 1_000_000, 200, 5, 4, (50, 100, 150, 200, 250, 300, 400), 5, 100_000, 100_000, True
+)
+QUICK = Size(2, 20, 200, 50, 1_000, 20, 1, 2, (20,), 1, 200, 2_000, False)
 
 
 def _parsing(size: Size) -> list[Figure]:
@@ -60,19 +64,27 @@ def _reconcile(size: Size) -> list[Figure]:
         return reconcile.figures(cluster, size.listed, (0.0, 0.01, 0.05), size.repetitions)
 
 
+def _files(size: Size) -> list[Figure]:
+    with postgres.serving() as cluster:
+        return files.figures(cluster, size.files, size.repetitions, loaders=size.loaders)
+
+
 PARTS: dict[str, Callable[[Size], list[Figure]]] = {
     "parsing": _parsing,
     "journal": _journal,
     "store": _store,
     "live": _live,
     "reconcile": _reconcile,
+    "files": _files,
 }
+ON_REQUEST = ("files",)
+"""Parts that are left out unless they are named: they install other programs."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, and show."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, each figure beside a peer.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all but files")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows only that the benchmarks still run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures with all repetitions to FILE")
     given = parser.parse_args(words)
@@ -80,7 +92,8 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error(f"no such part: {', '.join(unknown)}")
     size = QUICK if given.quick else FULL
     found = []
-    for part in given.parts or PARTS:
+    usual = [part for part in PARTS if given.quick or part not in ON_REQUEST]
+    for part in given.parts or usual:
         print(f"measuring: {part}", file=sys.stderr)
         found += PARTS[part](size)
     print(table(found))
