@@ -206,7 +206,7 @@ class HistoryClient:
         try:
             answer = self._exchange.send(self._signed(form), login)
         except TooLarge as error:
-            kept = _kept(error.received_at, "too_large", error.kept, told=error.told)
+            kept = _kept(error.received_at, "too_large", error.kept, detail=error.told)
             raise NotUnderstood(str(error), kept) from None
         except HistoryUnavailable as error:
             return _Trouble(error)

@@ -462,7 +462,7 @@ def test_an_endless_answer_ends_and_its_beginning_is_kept(ask: Ask) -> None:
     assert caught.value.quarantined.reason == "too_large"
     assert caught.value.quarantined.body.startswith(b"<VerbaApi><row/>")
     assert len(caught.value.quarantined.body) == 2 * EXCERPT
-    assert "SHA-256" in str(caught.value.quarantined.note["told"])
+    assert "SHA-256" in str(caught.value.quarantined.note["detail"])
 
 
 # TLS
