@@ -25,6 +25,7 @@ _MEANING = {
     "new": "records of calls that the archive does not have",
     "completed": "calls that became complete",
     "strangers": "records outside a recorder's extensions",
+    "withheld": "records in a doubtful zone of calls that are better known",
     "skipped": "files of other XML",
     "quarantined": "not understood, kept in quarantine",
     "discarded": "not understood, discarded earlier",
@@ -57,8 +58,8 @@ def files(
     Every *.xml below each PATH, at any depth. Doing it again changes nothing; a run that was interrupted or killed
     goes on from where it was when the same command is given again.
 
-    Exit code 4 if a PATH cannot be read at all, 5 if files or folders in it could not be read, or were not understood
-    and stand in quarantine.
+    Exit code 4 if a PATH cannot be read at all or the configured zone is not that of the files, 5 if files or folders
+    in it could not be read, or were not understood and stand in quarantine.
 
     Example: cdr backfill files /media/ny-1
     """

@@ -34,6 +34,9 @@ SHOWN = 100
 """How many problems a report names; all of them are told while the run lasts."""
 
 
+_MISSING = (Trouble.UNREADABLE, Trouble.VANISHED, "quarantined", "withheld")
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a run came to.
@@ -51,8 +54,8 @@ class Report:
 
     @property
     def whole(self) -> bool:
-        """Whether every file that was there was understood, or looked at by somebody and discarded."""
-        return not any(self.counts.get(name) for name in (Trouble.UNREADABLE, Trouble.VANISHED, "quarantined"))
+        """Whether the records of every file that was there are stored, or were looked at by somebody and discarded."""
+        return not any(self.counts.get(name) for name in _MISSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ def cores() -> int:
 def import_files(settings: Settings, url: str, paths: Sequence[Path], processes: int, watch: Watch) -> Report:
     """Import every metadata file below these paths into the database at `url`.
 
-    Where the newest run over the same paths has not ended, this one goes on from there. Raises `DatabaseError`, and
-    `CdrError` where a process dies.
+    Where the newest run over the same paths has not ended, this one goes on from there. Raises `HistoryRefused` where
+    the files speak against the configured zone, `DatabaseError`, and `CdrError` where a process dies.
     """
     roots = _absolute(paths)
     scope: dict[str, Json] = {"paths": [_text(root) for root in roots]}

@@ -11,6 +11,7 @@ from etl import heap
 from etl.config import Settings
 from etl.history.files import FileRead, Problem, read_file
 from etl.ingest.history import HistoryReader, Told
+from etl.jobs.history import ZoneGuard, withhold
 from etl.model import Quarantined, State
 from etl.store import quarantine, reconcile
 from etl.store.database import Connection
@@ -39,7 +40,10 @@ class ChunkReader:
         self._writer = None if dry_run else Writer(connection)
 
     def read(self, paths: Iterable[str]) -> Outcome:
-        """Import these files. Whatever can be wrong with one of them leaves the others alone."""
+        """Import these files. Whatever can be wrong with one of them leaves the others alone.
+
+        Raises HistoryRefused where most of them speak against the configured zone, DatabaseError.
+        """
         outcome, told, well, size = Outcome(), Told(), list[str](), 0
         for path in paths:
             file = read_file(path, self._limit)
@@ -73,6 +77,7 @@ class ChunkReader:
         outcome.counts.update(records=len(told.read), strangers=len(told.strangers), skipped=told.skipped)
         accepted = quarantine.discarded(self._connection, told.quarantined)
         outcome.counts.update(quarantined=len(told.quarantined) - accepted, discarded=accepted)
+        outcome.counts.update(withheld=self._withheld(told))
         if self._writer is None:
             outcome.counts.update(new=self._unknown(told))
             return
@@ -80,6 +85,13 @@ class ChunkReader:
         completed = sum(count for (_, state), count in written.states.items() if state == State.COMPLETE)
         mended = quarantine.mended(self._connection, well, datetime.now(UTC))
         outcome.counts.update(completed=completed, quarantined=written.refused, mended=mended)
+
+    def _withheld(self, told: Told) -> int:
+        """How many records are kept from what is better known: a wrong zone must not damage it."""
+        guard = ZoneGuard("history.files.timezone")
+        guard.see(told.read)
+        guard.check()
+        return withhold(self._connection, told) if guard.doubtful else 0
 
     def _unknown(self, told: Told) -> int:
         """How many records are of calls that the archive does not have."""

@@ -173,6 +173,20 @@ class ZoneGuard:
             )
 
 
+def withhold(connection: Connection, told: Told) -> int:
+    """Where too few rows are doubtful to condemn a zone, take out those that would damage what is better known; how
+    many there were."""
+    before = len(told.read)
+    better = history_reads.undoubted(connection, {_key(fact) for fact in told.read if "zone_suspect" in fact.quality})
+    for facts in (told.facts, told.strangers):
+        facts[:] = [fact for fact in facts if "zone_suspect" not in fact.quality or fact.call_id not in better]
+    return before - len(told.read)
+
+
+def _key(fact: Fact) -> tuple[str, datetime]:
+    return fact.call_id, fact.id_time
+
+
 @dataclass(slots=True)
 class Intake:
     """Where all goes that a source says: behind the guard into the writer, or, without one, only into the counts.
@@ -219,7 +233,7 @@ class Intake:
         waiting, self._waiting = self._waiting, Told()
         self._guard.check()
         if self._guard.doubtful:
-            self._withhold(waiting)
+            self.counts["withheld"] += withhold(self.connection, waiting)
         if not (waiting.read or waiting.quarantined):
             return
         if self.writer is None:
@@ -231,17 +245,8 @@ class Intake:
         self.counts["quarantined"] += sum(written.quarantined.values())
         self.on_written(written)
 
-    def _withhold(self, told: Told) -> None:
-        """Too few rows to condemn a zone, yet none of them may damage what is better known."""
-        suspects = {(fact.call_id, fact.id_time) for fact in told.read if "zone_suspect" in fact.quality}
-        better = history_reads.undoubted(self.connection, suspects)
-        for facts in (told.facts, told.strangers):
-            kept = [fact for fact in facts if "zone_suspect" not in fact.quality or fact.call_id not in better]
-            self.counts["withheld"] += len(facts) - len(kept)
-            facts[:] = kept
-
     def _count(self, told: Told) -> None:
-        states = history_reads.states(self.connection, {(fact.call_id, fact.id_time) for fact in told.facts})
+        states = history_reads.states(self.connection, {_key(fact) for fact in told.facts})
         self.counts["new"] += states.get(None, 0)
         self.counts["known"] += sum(count for state, count in states.items() if state is not None)
         self.counts["open"] += sum(count for state, count in states.items() if state not in (None, "complete"))

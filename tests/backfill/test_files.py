@@ -10,14 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from support.metadata import BEGIN, call_id, metadata, write, write_flat, write_nested
 
-from etl.config import Settings
-from etl.errors import CdrError, SchemaMismatch
+from etl.config import HistoryFiles, Settings
+from etl.errors import CdrError, HistoryRefused, SchemaMismatch
 from etl.history.files import Problem, Trouble
-from etl.jobs import backfill_files
+from etl.jobs import backfill_files, backfill_files_crew
 from etl.jobs.backfill_files import Report, Watch, import_files, preview
 from etl.jobs.progress import Progress
 from etl.store import quarantine
@@ -179,6 +180,34 @@ def test_records_outside_a_recorders_extensions_are_left_out(run: Import, conn: 
     assert (report.counts["strangers"], report.counts["records"], calls(conn)) == (1, 1, [])
 
 
+@pytest.fixture
+def elsewhere() -> Settings:
+    """Settings in a zone that is not that of the files."""
+    files = HistoryFiles(roots=(), timezone=ZoneInfo("Asia/Kolkata"))
+    return SETTINGS.model_copy(update={"history": SETTINGS.history.model_copy(update={"files": files})})
+
+
+def test_a_zone_that_the_ids_speak_against_stops_the_import_before_anything_is_stored(
+    run: Import, conn: Connection, tmp_path: Path, elsewhere: Settings
+) -> None:
+    write_flat(tmp_path, 5)
+    with pytest.raises(HistoryRefused, match=r"5\.5 hours earlier .* history\.files\.timezone is not the zone"):
+        run(settings=elsewhere)
+    assert calls(conn) == []
+    assert run().counts["completed"] == 5
+
+
+def test_one_record_in_a_doubtful_zone_damages_nothing_that_is_better_known(
+    run: Import, conn: Connection, tmp_path: Path, elsewhere: Settings
+) -> None:
+    path = write(tmp_path / "a.xml", metadata(1))
+    run()
+    before = stored(conn)
+    write(path, metadata(1), BEGIN + timedelta(days=1))
+    report = run(settings=elsewhere)
+    assert (stored(conn), report.counts["withheld"], report.whole) == (before, 1, False)
+
+
 # Going on -------------------------------------------------------------------------------------------------------
 
 
@@ -241,7 +270,10 @@ def test_two_runs_side_by_side_do_no_harm(run: Import, conn: Connection, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_told_and_the_next_run_goes_on(run: Import, conn: Connection, tmp_path: Path) -> None:
+def test_a_process_that_dies_is_told_and_the_next_run_goes_on(
+    run: Import, conn: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill_files_crew, "AHEAD", 2)  # when the first chunk is done not all can be
     write_flat(tmp_path, 100)
 
     def kill(now: Progress) -> None:

@@ -34,8 +34,8 @@ def put(path: Path, body: bytes = b"<a/>", at: datetime = WRITTEN) -> Path:
     return path
 
 
-def found(root: Path, tell: Callable[[Problem], None], **words: int) -> list[str]:
-    return [os.path.relpath(path, root) for piece in walk(str(root), tell, **words) for path in piece.paths]
+def found(root: Path, tell: Callable[[Problem], None]) -> list[str]:
+    return [os.path.relpath(path, root) for piece in walk(str(root), tell) for path in piece.paths]
 
 
 def test_every_xml_file_is_found_at_any_depth_in_any_case_and_nothing_else(
