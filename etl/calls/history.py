@@ -69,14 +69,15 @@ class Verdict:
 def judge(part: Interval, witnesses: int, hidden: int, read_at: datetime, delay: timedelta) -> Verdict:
     """Whether a read that began at `read_at` fills `part` of a recorder's time.
 
-    `witnesses` is how many calls of the recorder the read had to show, because we hold them as complete, and `hidden`
-    how many of them it did not show. An empty answer proves nothing: a wrong zone or tenant gives one, too.
+    `witnesses` is how many calls of the recorder the read had to show that we hold as complete, and not from this
+    history alone; `hidden` how many of all that we hold it did not show. An empty answer proves nothing: a wrong zone
+    or tenant gives one, too.
     """
-    if not witnesses:
-        told = "history_incomplete: no call that is held as complete lies near, so nothing shows that the history knows"
-        told += " this recorder"
-    elif hidden:
-        told = f"history_incomplete: {hidden} of {witnesses} calls that are held as complete are not among its rows"
+    if hidden:
+        told = f"history_incomplete: {hidden} calls that are held as complete are not among its rows"
+    elif not witnesses:
+        told = "history_incomplete: no call that is held as complete lies near, but from this history itself, so"
+        told += " nothing shows that it has all of this recorder"
     elif read_at < part.end + delay:
         told = f"too early: rows may appear until {part.end + delay:%Y-%m-%d %H:%M:%S} UTC"
     else:

@@ -265,7 +265,10 @@ class Intake:
 
 @dataclass(slots=True)
 class Claim:
-    """What a gap asks of a read: `part` is the time it is about, `window` what must be read to judge it."""
+    """What a gap asks of a read: `part` is the time it is about, `window` what must be read to judge it.
+
+    `hidden`: calls that we hold and that were not shown, witnesses or not.
+    """
 
     gap: OpenGap
     part: Interval
@@ -287,13 +290,11 @@ class Reading:
     @property
     def held(self) -> Held:
         """The calls that it has to show."""
-        return Held(self.read_at - self.source.delay, self.read_at, self.expired_before)
+        return Held(self.source.name, self.read_at - self.source.delay, self.read_at, self.expired_before)
 
     def read(self, spans: Spans, claims: Iterable[Claim]) -> None:
         """Read these spans, store what they show, and note in the claims which witnesses were among the rows."""
-        unseen = [(claim, self._witnesses(claim, spans)) for claim in claims]
-        for claim, calls in unseen:
-            claim.witnesses += len(calls)
+        unseen = [(claim, self._expected(claim, spans)) for claim in claims]
         self.intake.begin(spans)
         try:
             for told in self.source.read(spans):
@@ -310,11 +311,13 @@ class Reading:
         verdict = judge(claim.part, claim.witnesses, claim.hidden, self.read_at, self.source.delay)
         return Read(claim.gap.recorder, claim.part, self.read_at, self.source.name, verdict)
 
-    def _witnesses(self, claim: Claim, spans: Spans) -> set[str]:
-        found: set[str] = set()
+    def _expected(self, claim: Claim, spans: Spans) -> set[str]:
+        """The calls that must be among the rows of these spans; the claim notes how many of them are witnesses."""
+        expected: dict[str, bool] = {}
         for window in intersect((claim.window,), spans):
-            found |= history_reads.witnesses(self.connection, claim.gap.recorder, window, self.held)
-        return found
+            expected |= history_reads.witnesses(self.connection, claim.gap.recorder, window, self.held)
+        claim.witnesses += sum(expected.values())
+        return set(expected)
 
 
 @contextmanager

@@ -81,23 +81,29 @@ WHERE g.state = 'open'
 ORDER BY g.recorder, g.from_time
 """
 
-_WITNESS = f"""
+_HELD = f"""
 c.recorder = %(recorder)s AND c.state = '{State.COMPLETE}' AND c.end_time <= %(ended_before)s
 AND c.first_seen_at < %(known_before)s
 AND (%(expired_before)s::timestamptz IS NULL OR c.start_time >= %(expired_before)s)
 AND NOT EXISTS (SELECT FROM cdr.erased_call e WHERE e.call_id = c.call_id)
 """
 
+_KNOWN_OTHERWISE = """
+EXISTS (SELECT FROM cdr.fact f
+        WHERE f.call_id = c.call_id AND f.id_time = c.id_time AND f.history IS DISTINCT FROM %(source)s)
+"""
+
 _WITNESSES = f"""
-SELECT c.call_id FROM cdr.call c WHERE c.start_time >= %(start)s AND c.start_time < %(end)s AND {_WITNESS}
+SELECT c.call_id, {_KNOWN_OTHERWISE} FROM cdr.call c
+WHERE c.start_time >= %(start)s AND c.start_time < %(end)s AND {_HELD}
 """
 
 _NEAREST = f"""
 (SELECT c.start_time FROM cdr.call c WHERE c.start_time >= %(farthest_before)s AND c.start_time < %(start)s
-   AND {_WITNESS} ORDER BY c.start_time DESC LIMIT 1)
+   AND {_HELD} AND {_KNOWN_OTHERWISE} ORDER BY c.start_time DESC LIMIT 1)
 UNION ALL
 (SELECT c.start_time FROM cdr.call c WHERE c.start_time >= %(end)s AND c.start_time < %(farthest_after)s
-   AND {_WITNESS} ORDER BY c.start_time LIMIT 1)
+   AND {_HELD} AND {_KNOWN_OTHERWISE} ORDER BY c.start_time LIMIT 1)
 """
 
 _FIND_UNRESOLVED = f"""
@@ -157,9 +163,10 @@ CROSS JOIN LATERAL (
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Which calls can bear witness: complete ones that ended before `ended_before`, were known before
+    """Which calls a `source` must show: complete ones that ended before `ended_before`, were known before
     `known_before`, were not erased, and did not start before `expired_before` (None: nothing expires)."""
 
+    source: Source
     ended_before: datetime
     known_before: datetime
     expired_before: datetime | None = None
@@ -169,6 +176,7 @@ class Held:
             "recorder": recorder,
             "start": window.start,
             "end": window.end,
+            "source": self.source,
             "ended_before": self.ended_before,
             "known_before": self.known_before,
             "expired_before": self.expired_before,
@@ -182,10 +190,14 @@ def open_gaps(connection: Connection, window: Interval | None = None) -> list[Op
         return [OpenGap(*row) for row in connection.execute(_OPEN, values)]
 
 
-def witnesses(connection: Connection, recorder: str, window: Interval, held: Held) -> set[str]:
-    """The calls of a recorder that start in the window and that every history must show."""
+def witnesses(connection: Connection, recorder: str, window: Interval, held: Held) -> dict[str, bool]:
+    """The calls of a recorder that start in the window and that the history must show.
+
+    The value is whether a call bears witness: whether it is known from elsewhere, too. What a history has told us it
+    will tell again, and that proves nothing.
+    """
     with translate(name_of(connection)), connection.transaction():
-        return {row[0] for row in connection.execute(_WITNESSES, held.values(recorder, window))}
+        return dict(connection.execute(_WITNESSES, held.values(recorder, window)).fetchall())
 
 
 def nearest_witness(connection: Connection, recorder: str, window: Interval, held: Held) -> datetime | None:

@@ -58,14 +58,14 @@ def test_a_happy_empty_answer_fills_nothing(house: House) -> None:
     report = house.fill()
     assert house.gaps() == [("ny-1", 10, 20, "open", 0)]
     assert report.gaps[0].told is not None
-    assert report.gaps[0].told.startswith("history_incomplete: 2 of 2")
+    assert report.gaps[0].told.startswith("history_incomplete: 2 calls")
     assert report.missing == 1
 
 
 def test_one_vanished_witness_keeps_a_gap_open(house: House) -> None:
     outage(house)
     house.fake.rows.pop()
-    assert (house.fill().gaps[0].told or "").startswith("history_incomplete: 1 of 2")
+    assert (house.fill().gaps[0].told or "").startswith("history_incomplete: 1 calls")
     assert house.gaps() == [("ny-1", 10, 20, "open", 0)]
 
 
@@ -138,18 +138,29 @@ def test_a_widened_window_asks_for_its_witness_too(house: House) -> None:
     house.sessions((0, 200), (220, None))
     house.heard(row(150))
     house.clock.moment = at(300)
-    assert (house.fill().gaps[0].told or "").startswith("history_incomplete: 1 of 1")
+    assert (house.fill().gaps[0].told or "").startswith("history_incomplete: 1 calls")
     assert house.gaps()[0][3] == "open"
 
 
 def test_without_any_witness_a_gap_stays_open(house: House) -> None:
-    """However many rows the history has of it: nothing shows that these are all."""
+    """However many rows the history has of it, and however often it shows them: nothing proves that these are all."""
     house.sessions((0, 10), (20, None))
     house.fake.rows.append(row(12))
-    (gap,) = house.fill().gaps
-    assert gap.told is not None
-    assert gap.told.startswith("history_incomplete: no call")
-    assert house.gaps() == [("ny-1", 10, 20, "open", 1)]
+    for minute in (60, 130):
+        house.clock.moment = at(minute)
+        (gap,) = house.fill().gaps
+        assert (gap.told or "").startswith("history_incomplete: no call")
+        assert house.gaps() == [("ny-1", 10, 20, "open", 1)]
+
+
+def test_what_only_the_history_told_us_must_still_be_shown(house: House) -> None:
+    outage(house)
+    house.clock.moment = at(21)
+    house.fake.rows.append(row(12))
+    house.fill()
+    house.fake.rows.pop()
+    house.clock.moment = at(60)
+    assert (house.fill().gaps[0].told or "").startswith("history_incomplete: 1 calls")
 
 
 def test_a_gap_that_lasts_is_read_up_to_now_and_stays_open(house: House) -> None:

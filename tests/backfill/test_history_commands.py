@@ -99,7 +99,7 @@ def test_a_gap_that_stays_open_is_told_with_the_reason(cdr: Cdr, house: House) -
     house.fake.rows.clear()
     done = cdr("backfill", "gaps")
     assert done.code == 5
-    assert "of ny-1 stays open: history_incomplete: 1 of 1" in done.err
+    assert "of ny-1 stays open: history_incomplete: 1 calls" in done.err
     assert "history incomplete" in cdr("status").out.replace("\n", " ")
 
 

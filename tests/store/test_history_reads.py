@@ -104,7 +104,7 @@ def test_reads_that_prove_nothing_do_not_pile_up(house: House) -> None:
 
 
 def held(**options: object) -> Held:
-    return Held(at(60), at(90), **options)  # type: ignore[arg-type]
+    return Held("http", at(60), at(90), **options)  # type: ignore[arg-type]
 
 
 def test_witnesses_are_complete_calls_that_ended_in_time_and_are_neither_erased_nor_expired(house: House) -> None:
@@ -116,11 +116,24 @@ def test_witnesses_are_complete_calls_that_ended_in_time_and_are_neither_erased_
         opened.execute("INSERT INTO cdr.erased_call (call_id) VALUES (%s)", [erased.call_id])
     window = Interval(at(0), at(20))
     with house.connect() as opened:
-        assert history_reads.witnesses(opened, "ny-1", window, held()) == {fine.call_id}
-        assert history_reads.witnesses(opened, "ny-1", window, held(expired_before=at(5.5))) == set()
-        assert history_reads.witnesses(opened, "ny-1", Interval(at(0), at(5)), held()) == set()
-        early = Held(at(60), at(2))
-        assert history_reads.witnesses(opened, "ny-1", window, early) == set(), "known only since the read began"
+        assert history_reads.witnesses(opened, "ny-1", window, held()) == {fine.call_id: True}
+        assert history_reads.witnesses(opened, "ny-1", window, held(expired_before=at(5.5))) == {}
+        assert history_reads.witnesses(opened, "ny-1", Interval(at(0), at(5)), held()) == {}
+        early = Held("http", at(60), at(2))
+        assert history_reads.witnesses(opened, "ny-1", window, early) == {}, "known only since the read began"
+
+
+def test_a_call_that_only_the_history_told_us_is_no_witness_for_it_but_for_another(house: House) -> None:
+    house.sessions((0, 10), (20, None))
+    house.fake.rows.append(told := row(15))
+    house.clock.moment = at(50)
+    house.fill()
+    with house.connect() as opened:
+        for source, bears_witness in (("http", False), ("file", True)):
+            by = Held(source, at(60), at(90))  # type: ignore[arg-type]
+            assert history_reads.witnesses(opened, "ny-1", Interval(at(0), at(20)), by) == {told.call_id: bears_witness}
+            nearest = history_reads.nearest_witness(opened, "ny-1", Interval(at(0), at(5)), by)
+            assert nearest == (at(15) if bears_witness else None)
 
 
 def test_the_nearest_witness_lies_on_either_side_and_within_reach(house: House) -> None:
