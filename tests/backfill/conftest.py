@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.gaps import House
-from support.postgres import Server, connection, fresh_database
-
-_TABLES = (
-    "call", "fact", "session", "gap", "quarantine", "backfill_run", "history_read", "gap_acceptance",
-    "call_acceptance", "erased_call", "reconcile_run",
-)  # fmt: skip
+from support.postgres import Server, fresh_database
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +19,6 @@ def _archive(embedded_server: Server) -> Iterator[str]:
 @pytest.fixture
 def house(_archive: str, tmp_path: Path) -> House:
     """Empty, an hour after noon."""
-    with connection(_archive) as opened, opened.transaction():
-        for table in _TABLES:
-            opened.execute(f"DELETE FROM cdr.{table}".encode())
-    return House(_archive, tmp_path)
+    house = House(_archive, tmp_path)
+    house.empty()
+    return house

@@ -32,6 +32,10 @@ from etl.store.write import Batch, Writer
 NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 MARGIN = timedelta(seconds=1)
 DELAY = timedelta(minutes=15)
+TABLES = (
+    "call", "fact", "session", "gap", "quarantine", "backfill_run", "history_read", "gap_acceptance",
+    "call_acceptance", "erased_call", "reconcile_run",
+)  # fmt: skip
 UTC_ZONE = ZoneInfo("UTC")
 _TICKS_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
 
@@ -137,6 +141,13 @@ class House:
 
     def connect(self) -> Connection:
         return connection(self.url)
+
+    def empty(self) -> None:
+        """Forget everything, the history too."""
+        with self.connect() as opened, opened.transaction():
+            for table in TABLES:
+                opened.execute(f"DELETE FROM cdr.{table}".encode())
+        self.fake.rows.clear()
 
     # What was heard
 
