@@ -1,5 +1,5 @@
 # ruff: noqa: DTZ001 - local times are naive by nature
-"""Which time is asked of a history, in its zone, and what an answer proves."""
+"""Which time is asked of a history, and how it is written in the source's zone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from etl.calls.history import SKEW, WINDOW, judge, local_span, widened, windows
+from etl.calls.history import SKEW, WINDOW, local_span, widened, windows
 from etl.model import Interval
 
 NOON = datetime(2024, 6, 3, 12, 0, tzinfo=UTC)
@@ -80,23 +80,3 @@ def test_windows_follow_one_another_without_holes(start: datetime, length: timed
 
 def test_a_window_is_widened_by_the_skew_on_both_sides() -> None:
     assert widened(Interval(NOON, NOON + HOUR)) == Interval(NOON - SKEW, NOON + HOUR + SKEW)
-
-
-@pytest.mark.parametrize(
-    ("witnesses", "hidden", "after", "good", "told"),
-    [
-        (3, 0, 15, True, ""),
-        (3, 0, 14, False, "too early"),
-        (0, 0, 99, False, "no call that is held as complete"),
-        (3, 1, 99, False, "1 of 3 calls"),
-        (3, 3, 14, False, "3 of 3 calls"),
-    ],
-)
-def test_a_read_proves_something_only_with_all_its_witnesses_and_when_no_row_can_be_late(
-    witnesses: int, hidden: int, after: int, good: bool, told: str
-) -> None:
-    part = Interval(NOON, NOON + HOUR)
-    verdict = judge(part, witnesses, hidden, part.end + timedelta(minutes=after), timedelta(minutes=15))
-    assert verdict.good is good
-    assert told in verdict.told
-    assert bool(verdict.told) is not good
