@@ -156,11 +156,26 @@ def test_a_history_in_a_wrong_zone_is_not_compared(world: World) -> None:
 
 
 class _Shifted(Call):
-    """Written an hour late, as in another zone."""
+    """Its time is an hour later than its id says, as if read in another zone."""
 
     @property
     def id(self) -> str:
-        return replace(self, number=self.number - 60).id if type(self) is Call else Call(self.number - 60).id
+        return Call(self.number - 60).id
+
+
+def test_a_record_of_doubtful_times_is_told_and_repairs_nothing(world: World) -> None:
+    doubtful = _Shifted(5)
+    world.archive(replace(Call(-55), fields={"agent_id": "known"}))
+    report = world.verify([doubtful], repair=True)
+    assert world.found() == {("different", doubtful.id): ("end_time", "start_time")}
+    assert report.left == 1
+    assert world.rows("SELECT start_time, agent_id FROM cdr.call") == [(Call(-55).start, "known")]
+
+
+@pytest.mark.parametrize("kind", [Kind.START, Kind.END, Kind.UNFINISHED])
+def test_a_call_without_a_record_is_not_extra(world: World, kind: Kind) -> None:
+    world.archive(replace(FIRST, state="0"), kind=Kind.DETAIL if kind is Kind.UNFINISHED else kind)
+    assert world.verify([]).counts == {}
 
 
 def test_a_record_without_an_id_leaves_the_comparison_unproven(world: World) -> None:
