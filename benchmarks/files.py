@@ -208,7 +208,13 @@ def _dlt(programs: Path, disposition: str) -> Import:
     return run
 
 
-_DLT_SETTINGS: dict[str, str] = {}
+_DLT_SETTINGS = {
+    "EXTRACT__DATA_WRITER__FILE_MAX_ITEMS": "20000",
+    "NORMALIZE__DATA_WRITER__FILE_MAX_ITEMS": "20000",
+    "NORMALIZE__WORKERS": "2",
+    "LOAD__WORKERS": "4",
+}
+"""Several files, so that its workers have something to share."""
 
 
 def _pipelinewise(programs: Path) -> Import:
