@@ -8,10 +8,10 @@ FOR    ?= 60s
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench campaign lock clean
+.PHONY: help demo test lint format bench bench-loaders campaign lock clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.installed ## the whole pipeline on this machine: PostgreSQL, simulated recorders, worker
 	$(BIN)/cdr demo
@@ -32,6 +32,9 @@ format: $(VENV)/.dependencies ## let ruff write
 bench: $(VENV)/.installed ## the benchmarks; about five minutes
 	$(BIN)/python -m benchmarks
 
+bench-loaders: $(VENV)/.installed ## 100,000 files by us and by general loaders, which it installs; about ten minutes
+	$(BIN)/python -m benchmarks files
+
 campaign: $(VENV)/.installed ## worker, database and simulators with faults against an oracle: SEED=1 FOR=60s
 	$(BIN)/python -m tests.campaign --seed $(SEED) --for $(FOR)
 
@@ -40,6 +43,10 @@ lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*
 	    --python-version 3.11 --all-extras pyproject.toml -o requirements.txt
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	    --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements-dev.txt
+	for loader in dlt pipelinewise; do \
+	    uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
+	        --python-version 3.11 benchmarks/loaders/$$loader.in -o benchmarks/loaders/$$loader.txt; \
+	done
 
 clean: ## forget everything that was built
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
