@@ -17,7 +17,7 @@ from etl.history.files import Problem, Trouble
 from etl.jobs.backfill_files import Report, Watch, cores, import_files, preview
 from etl.store.database import require_schema
 
-app = typer.Typer(help="Import what only the history knows: calls that no session saw.", no_args_is_help=True)
+app = typer.Typer(help="Import what only the history knows.", no_args_is_help=True)
 
 _MEANING = {
     "files": "files read",

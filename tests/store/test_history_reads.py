@@ -132,8 +132,9 @@ def test_a_call_that_only_the_history_told_us_is_no_witness_for_it_but_for_anoth
         for source, bears_witness in (("http", False), ("file", True)):
             by = Held(source, at(60), at(90))  # type: ignore[arg-type]
             assert history_reads.witnesses(opened, "ny-1", Interval(at(0), at(20)), by) == {told.call_id: bears_witness}
-            nearest = history_reads.nearest_witness(opened, "ny-1", Interval(at(0), at(5)), by)
-            assert nearest == (at(15) if bears_witness else None)
+            for window in (Interval(at(0), at(5)), Interval(at(20), at(25))):
+                nearest = history_reads.nearest_witness(opened, "ny-1", window, by)
+                assert nearest == (at(15) if bears_witness else None)
 
 
 def test_the_nearest_witness_lies_on_either_side_and_within_reach(house: House) -> None:
