@@ -123,7 +123,7 @@ def _run(
             return jobs.verify(connection, settings, history, span, repair=mending, on_progress=watch)
         except KeyboardInterrupt:
             note("interrupted: nothing is left half done; the same command begins anew")
-            raise
+            raise typer.Exit(1) from None
 
 
 def _show(report: jobs.Report, connection: Connection) -> None:

@@ -145,6 +145,7 @@ def test_a_call_that_is_shown_twice_is_judged_by_what_came_last(world: World) ->
     world.archive(FIRST)
     other = replace(FIRST, fields={"location": "elsewhere"})
     assert world.verify(History([other, FIRST], page=1)).agrees
+    assert world.rows("SELECT count(*) FROM cdr.verify_finding") == [(0,)]
     assert not world.verify(History([FIRST, other], page=1)).agrees
 
 
