@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -53,7 +53,11 @@ def cpu(pid: int) -> float:
 def server_cpu(cluster: embedded.Cluster) -> float:
     """Seconds of CPU of the server with all its processes, those that have ended too."""
     postmaster = int((cluster.data / "postmaster.pid").read_text().split()[0])
-    return cpu(postmaster) + sum(cpu(pid) for pid in _children(postmaster))
+    used = 0.0
+    for child in _children(postmaster):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended: the next line counts it
+            used += cpu(child)
+    return cpu(postmaster) + used
 
 
 def _children(parent: int) -> list[int]:
