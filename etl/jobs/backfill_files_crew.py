@@ -77,23 +77,22 @@ class Crew:
         """Do all chunks; what came of them, in their order. Raises what a process raised."""
         idle, busy = list(self._members), dict[Pipe, tuple[int, _Member]]()
         marks, done, given, shown = dict[int, list[Mark]](), dict[int, Outcome](), 0, 0
-        while True:
-            while idle and given - shown < AHEAD and (chunk := next(chunks, None)):
-                member = idle.pop()
-                _send(member, chunk.paths)
-                busy[member.pipe] = (given, member)
-                marks[given] = chunk.marks
-                given += 1
-            while shown in done:
-                yield marks.pop(shown), done.pop(shown)
-                shown += 1
-            if shown == given:
-                return
-            for pipe in wait(list(busy)):
+        more = True
+        while more or busy:
+            while more and idle and given - shown < AHEAD:
+                if more := (chunk := next(chunks, None)) is not None:
+                    member = idle.pop()
+                    _send(member, chunk.paths)
+                    busy[member.pipe], marks[given] = (given, member), chunk.marks
+                    given += 1
+            for pipe in wait(list(busy)) if busy else ():
                 assert isinstance(pipe, Pipe)
                 number, member = busy.pop(pipe)
                 done[number] = _received(member)
                 idle.append(member)
+            while shown in done:
+                yield marks.pop(shown), done.pop(shown)
+                shown += 1
 
 
 def _send(member: _Member, paths: list[str]) -> None:

@@ -270,6 +270,17 @@ def test_two_runs_side_by_side_do_no_harm(run: Import, conn: Connection, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ahead", [1, 2, 64])
+def test_processes_leave_nothing_out_however_far_they_may_run_ahead(
+    run: Import, conn: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    monkeypatch.setattr(backfill_files_crew, "AHEAD", ahead)
+    write_flat(tmp_path, 100)
+    assert run(processes=2).counts["files"] == 100
+    assert calls(conn) == [call_id(number) for number in range(100)]
+
+
+@pytest.mark.slow
 def test_a_process_that_dies_is_told_and_the_next_run_goes_on(
     run: Import, conn: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
