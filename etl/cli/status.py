@@ -97,25 +97,20 @@ def _show_gaps(found: Status) -> None:
     if gaps:
         data.print()
         newest = sorted(gaps, key=lambda each: each[1].from_time)[-20:]
-        rows = [
-            (name, gap.id, gap.from_time, _length(gap, found.at), reason(gap.reason), _history(gap))
-            for name, gap in newest
-        ]
+        rows = [(name, gap.id, gap.from_time, _length(gap, found.at), reason(gap.reason)) for name, gap in newest]
         table(
-            ("recorder", "gap", "from (UTC)", "length", "why", "history"),
+            ("recorder", "gap", "from (UTC)", "length", "why"),
             rows,
             f"Open gaps, newest {len(rows)} of {len(gaps)}",
         )
+        for _, gap in newest:
+            if gap.told is not None:
+                data.print(safe(f"gap {gap.id}: {gap.told}"))
 
 
 def _length(gap: GapStatus, now: datetime) -> str:
     length = str((gap.to_time or now) - gap.from_time).split(".")[0]
     return length if gap.to_time else f"{length}, lasts"
-
-
-def _history(gap: GapStatus) -> str:
-    """What came of reading the history for it, in a word or two; `cdr backfill gaps` says it in a sentence."""
-    return (gap.told or "not read").partition(":")[0].replace("_", " ")
 
 
 def _show_troubles(found: Status) -> None:
