@@ -64,11 +64,12 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read the history afresh and compare it with the archive, call by call and field by field.
+    """Compare the archive with the history, call by call.
 
-    Also checks that every row follows from the facts that are kept of it, which shows what was changed by hand. The
-    run is stored, without values; they are shown here only. Exit code 4 if the history could not be read whole, 5 if
-    anything differs and is not repaired.
+    The history is read afresh, and compared field by field. Also checks that every row follows from the facts that are
+    kept of it, which shows what was changed by hand. The run is stored, without values; they are shown here only.
+
+    Exit code 4 if the history could not be read whole, 5 if anything differs and is not repaired.
 
     Example: cdr verify --from 2026-03-01 --to 2026-03-02 --repair
     """

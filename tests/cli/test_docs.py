@@ -14,14 +14,19 @@ from etl.cli.main import app
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-_BLOCK = re.compile(r"^ *```\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#:]+)(#[^)]*)?\)")
 
 
 def commands(page: Path) -> list[list[str]]:
     """Each `cdr …` in the page's code blocks, and in its lines between backticks, without comments."""
     text = page.read_text()
-    lines = [line.strip().removeprefix("$ ") for block in _BLOCK.findall(text) for line in block.splitlines()]
+    lines = [
+        line.strip().removeprefix("$ ")
+        for language, block in _BLOCK.findall(text)
+        if not language
+        for line in block.splitlines()
+    ]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("cdr ") and "…" not in line]
 
 
