@@ -1,6 +1,6 @@
 """`python -m etl.cli` is `cdr`."""
 
-from etl.cli.main import run
+from etl.cli import run
 
 if __name__ == "__main__":
     run()

@@ -11,7 +11,7 @@ from etl import heap
 from etl.config import Settings
 from etl.history.files import FileRead, Problem, read_file
 from etl.ingest.history import HistoryReader, Told
-from etl.jobs.history import ZoneGuard, withhold
+from etl.jobs.zone_guard import ZoneGuard, withhold
 from etl.model import Quarantined, State
 from etl.store import quarantine, reconcile
 from etl.store.database import Connection

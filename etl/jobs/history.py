@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from etl.calls.history import judge, widened, windows
-from etl.calls.ids import is_timed
 from etl.calls.intervals import Spans, intersect, union
 from etl.config import Settings
 from etl.errors import HistoryRefused
@@ -21,6 +20,7 @@ from etl.history.files import Problem, Trouble, scan
 from etl.history.http import HistoryClient, NotUnderstood
 from etl.history.paging import Page
 from etl.ingest.history import HistoryReader, Told
+from etl.jobs.zone_guard import ZoneGuard, withhold
 from etl.model import Fact, Interval, Kind
 from etl.store import history_reads
 from etl.store.backfill import Result
@@ -32,9 +32,6 @@ BATCH = 2_000
 """Records that are merged in one transaction, at least."""
 OLDEST = timedelta(days=1)
 """A metadata file is written when its call has ended: one modified so long before a span holds no call of it."""
-SUSPECTS = 3
-"""So many rows must speak against a zone."""
-_QUARTER = timedelta(minutes=15)
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 OnWritten: TypeAlias = Callable[[Written], None]
@@ -136,57 +133,6 @@ class FileSource:
             )
 
 
-class ZoneGuard:
-    """Keeps records out that were read in a wrong zone: a backfill must never damage better data.
-
-    The time inside an id is UTC, so rows that all miss it by the same quarters of an hour tell of a wrong setting.
-    """
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-        self._timed = 0
-        self._offsets: Counter[timedelta] = Counter()
-
-    def see(self, facts: Iterable[Fact]) -> None:
-        for fact in facts:
-            start = fact.values.get("start_time")
-            if isinstance(start, datetime) and is_timed(fact.id_time):
-                self._timed += 1
-                if "zone_suspect" in fact.quality:
-                    self._offsets[round((start - fact.id_time) / _QUARTER) * _QUARTER] += 1
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether most rows speak against the zone, however few they are."""
-        return 2 * self._offsets.total() > self._timed
-
-    def check(self) -> None:
-        """Raise HistoryRefused if most rows speak against the zone, and not just one or two."""
-        suspects = self._offsets.total()
-        if self.doubtful and suspects >= SUSPECTS:
-            offset = self._offsets.most_common(1)[0][0]
-            hours = f"{abs(offset) / timedelta(hours=1):g} hours {'later' if offset > timedelta(0) else 'earlier'}"
-            raise HistoryRefused(
-                f"{suspects} of {self._timed} rows of the history start {hours} than the time in their ids says, so"
-                f" {self._key} is not the zone of its times: set it right and run this again. None of these rows was"
-                " stored."
-            )
-
-
-def withhold(connection: Connection, told: Told) -> int:
-    """Where too few rows are doubtful to condemn a zone, take out those that would damage what is better known; how
-    many there were."""
-    before = len(told.read)
-    better = history_reads.undoubted(connection, {_key(fact) for fact in told.read if "zone_suspect" in fact.quality})
-    for facts in (told.facts, told.strangers):
-        facts[:] = [fact for fact in facts if "zone_suspect" not in fact.quality or fact.call_id not in better]
-    return before - len(told.read)
-
-
-def _key(fact: Fact) -> tuple[str, datetime]:
-    return fact.call_id, fact.id_time
-
-
 @dataclass(slots=True)
 class Intake:
     """Where all goes that a source says: behind the guard into the writer, or, without one, only into the counts.
@@ -246,7 +192,7 @@ class Intake:
         self.on_written(written)
 
     def _count(self, told: Told) -> None:
-        states = history_reads.states(self.connection, {_key(fact) for fact in told.facts})
+        states = history_reads.states(self.connection, {(fact.call_id, fact.id_time) for fact in told.facts})
         self.counts["new"] += states.get(None, 0)
         self.counts["known"] += sum(count for state, count in states.items() if state is not None)
         self.counts["open"] += sum(count for state, count in states.items() if state not in (None, "complete"))

@@ -18,9 +18,10 @@ from etl.config import Settings
 from etl.errors import CdrError, DatabaseError
 from etl.ingest.history import Told
 from etl.ingest.interpret import Interpreter
-from etl.jobs.history import Source, ZoneGuard
+from etl.jobs.history import Source
 from etl.jobs.progress import OnProgress, Progress, unwatched
 from etl.jobs.verify_judge import Judge, Shown, Verdict
+from etl.jobs.zone_guard import ZoneGuard
 from etl.model import FINISHED, Fact, Interval, Kind
 from etl.store import verify as store
 from etl.store.acceptance import Author

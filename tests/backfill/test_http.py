@@ -11,8 +11,8 @@ from support.gaps import House, Row, at, row
 
 from etl.errors import HistoryRefused
 from etl.jobs.backfill_http import HttpBackfill, Report
-from etl.jobs.history import ZoneGuard
 from etl.jobs.progress import Progress
+from etl.jobs.zone_guard import ZoneGuard
 from etl.model import Fact, Interval, Kind
 
 pytestmark = pytest.mark.slow
