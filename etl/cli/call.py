@@ -19,6 +19,9 @@ from etl.store.explain import Evidence, Explained, Shown, Touched, explain
 _RESULTS = {"done": "a good run", "failed": "a run that failed", None: "a run that has not ended"}
 
 
+NO_FACT = "no fact: changed by hand"
+
+
 def call(
     call_id: Annotated[str, typer.Argument(metavar="ID")],
     config_file: ConfigOption = None,
@@ -52,13 +55,14 @@ def _show(found: Explained) -> None:
     _show_fields(found)
     _show_evidence(found)
     _show_actions(found)
+    _show_verified(found)
     _show_quarantined(found)
 
 
 def _show_fields(found: Explained) -> None:
     if found.shown:
         data.print()
-        table(("field", "value", "from"), [(each.name, _value(each), each.kind) for each in found.shown])
+        table(("field", "value", "from"), [(each.name, _value(each), each.kind or NO_FACT) for each in found.shown])
 
 
 def _show_evidence(found: Explained) -> None:
@@ -83,6 +87,13 @@ def _show_actions(found: Explained) -> None:
 
 def _told(action: Touched) -> str:
     return f"{action.told}; answer: {action.outcome}" if action.outcome else action.told
+
+
+def _show_verified(found: Explained) -> None:
+    if found.verified:
+        _line("\nWhat 'cdr verify' found about it:")
+        rows = [(each.started_at, each.source, each.kind, ", ".join(each.fields)) for each in found.verified]
+        table(("run began (UTC)", "history", "finding", "fields"), rows)
 
 
 def _show_quarantined(found: Explained) -> None:

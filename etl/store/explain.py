@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,11 +20,12 @@ from etl.store.quarantine import Item
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A value that the row shows, and the kind of the fact that it comes from."""
+    """A value that the row shows, and the kind of the fact that it comes from; None where no fact has one, which only a
+    change by hand brings about."""
 
     name: str
     value: Value | Json
-    kind: Kind
+    kind: Kind | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,17 @@ class Touched:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """What a run of `cdr verify` found about the call: missing, extra, different or underived, and in which fields."""
+
+    run: UUID
+    started_at: datetime
+    source: str
+    kind: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Acceptance:
     """Who took note that the call's record is gone for good, when and why."""
 
@@ -67,8 +79,8 @@ class Acceptance:
 @dataclass(frozen=True, slots=True)
 class Explained:
     """One call. `shown` are the values of its row, fields first, then attributes; `evidence` its facts, in the order
-    in which they speak; `actions` what runs did, in their order; `quarantined` what names the call and could not be
-    understood."""
+    in which they speak; `actions` what runs did, in their order; `verified` what was found when the archive was
+    verified; `quarantined` what names the call and could not be understood."""
 
     call_id: str
     id_time: datetime
@@ -81,6 +93,7 @@ class Explained:
     shown: tuple[Shown, ...]
     evidence: tuple[Evidence, ...]
     actions: tuple[Touched, ...]
+    verified: tuple[Verified, ...]
     acceptance: Acceptance | None
     quarantined: tuple[Item, ...]
 
@@ -102,6 +115,13 @@ _ACTIONS = """
 SELECT r.id, r.recorder, r.trigger, r.started_at, r.result, a.act, a.rule, a.told, a.outcome
 FROM cdr.reconcile_action a JOIN cdr.reconcile_run r ON r.id = a.run
 WHERE a.call_id = %s ORDER BY r.started_at, r.id, a.position
+"""
+
+
+_VERIFIED = """
+SELECT r.id, r.started_at, r.source, f.kind, f.fields
+FROM cdr.verify_finding f JOIN cdr.verify_run r ON r.id = f.run
+WHERE f.call_id = %s ORDER BY r.started_at, r.id, f.kind
 """
 
 
@@ -128,6 +148,7 @@ def explain(connection: Connection, call_id: str) -> Explained | None:
             shown=(*_fields(values, facts), *_attributes(values[-1], facts)),
             evidence=tuple(_evidence(each) for each in facts),
             actions=tuple(Touched(*each) for each in connection.execute(_ACTIONS, key[:1])),
+            verified=tuple(Verified(*each[:4], tuple(each[4])) for each in connection.execute(_VERIFIED, key[:1])),
             acceptance=Acceptance(*found) if found else None,
             quarantined=tuple(quarantine.about(connection, key[0])),
         )
@@ -144,7 +165,7 @@ def _evidence(fact: tuple[Any, ...]) -> Evidence:
 def _fields(values: Sequence[Any], facts: Sequence[tuple[Any, ...]]) -> list[Shown]:
     """The fields that are not null, each from the first fact that has a value for it."""
     return [
-        Shown(name, values[place], Kind(next(fact[0] for fact in facts if fact[_BEFORE_VALUES + place] is not None)))
+        Shown(name, values[place], _first(fact for fact in facts if fact[_BEFORE_VALUES + place] is not None))
         for place, name in enumerate(_NAMES)
         if values[place] is not None
     ]
@@ -152,6 +173,9 @@ def _fields(values: Sequence[Any], facts: Sequence[tuple[Any, ...]]) -> list[Sho
 
 def _attributes(shown: Mapping[str, Json], facts: Sequence[tuple[Any, ...]]) -> list[Shown]:
     return [
-        Shown(name, value, Kind(next(fact[0] for fact in facts if name in fact[-1])))
-        for name, value in sorted(shown.items())
+        Shown(name, value, _first(fact for fact in facts if name in fact[-1])) for name, value in sorted(shown.items())
     ]
+
+
+def _first(facts: Iterator[tuple[Any, ...]]) -> Kind | None:
+    return next((Kind(fact[0]) for fact in facts), None)

@@ -110,3 +110,25 @@ def test_there_are_words_for_everything() -> None:
     assert len(flags) == 7
     assert all(words.flag(each) != each for each in flags)
     assert (words.flag("new_flag"), words.reason("new_reason")) == ("new_flag", "new_reason")
+
+
+def test_a_row_that_was_changed_by_hand_is_explained_too(
+    here: Here, file: tuple[str, str], embedded_database: str
+) -> None:
+    """A value that no fact has is called that, and what `cdr verify` found is told."""
+    with connection(embedded_database) as opened, opened.transaction():
+        opened.execute("UPDATE cdr.call SET agent_id = 'forged', attributes = attributes || '{\"x\": 1}'")
+        run = UUID(int=9)
+        opened.execute(
+            "INSERT INTO cdr.verify_run (id, from_time, to_time, source) VALUES (%s, now(), now(), 'http')", [run]
+        )
+        opened.execute(
+            "INSERT INTO cdr.verify_finding (run, call_id, kind, fields) VALUES (%s, %s, 'underived', '{agent_id}')",
+            [run, ID],
+        )
+    done = here("call", ID, *file)
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert done.code == 0, done.err
+    assert "agent_id forged no fact: changed by hand" in lines
+    assert "x 1 no fact: changed by hand" in lines
+    assert any(line.endswith("http underived agent_id") for line in lines), done.out
