@@ -148,7 +148,10 @@ def explain(connection: Connection, call_id: str) -> Explained | None:
             shown=(*_fields(values, facts), *_attributes(values[-1], facts)),
             evidence=tuple(_evidence(each) for each in facts),
             actions=tuple(Touched(*each) for each in connection.execute(_ACTIONS, key[:1])),
-            verified=tuple(Verified(*each[:4], tuple(each[4])) for each in connection.execute(_VERIFIED, key[:1])),
+            verified=tuple(
+                Verified(run, began, source, kind, tuple(names))
+                for run, began, source, kind, names in connection.execute(_VERIFIED, key[:1])
+            ),
             acceptance=Acceptance(*found) if found else None,
             quarantined=tuple(quarantine.about(connection, key[0])),
         )
