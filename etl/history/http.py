@@ -14,7 +14,6 @@ from typing import Final, Self, TypeAlias, TypeVar
 
 import structlog
 from lxml import etree
-from pydantic import SecretStr
 
 from etl import heap
 from etl.calls.history import SKEW, local_span, widened
@@ -22,6 +21,7 @@ from etl.config import HistoryHttp
 from etl.errors import HistoryRefused, HistoryUnavailable
 from etl.history.exchange import Answer, Exchange, Patience, TooLarge
 from etl.history.paging import Page, Unsettled, read_window
+from etl.history.redaction import redacted
 from etl.model import Interval, Json, Kind, Quarantined
 from etl.protocol.dialect import Dialect
 from etl.protocol.documents import NotWellFormed, new_parser, parse
@@ -255,11 +255,9 @@ class HistoryClient:
 
     def _cleaned(self, failure: Failure) -> Failure:
         """The source's text on one line, not too long, and without our secrets, should it repeat them."""
-        text = " ".join(failure.text.split())
-        for secret in (self._settings.api_key, self._settings.password, SecretStr(self._token)):
-            if secret is not None and (hidden := secret.get_secret_value()):
-                text = text.replace(hidden, "***")
-        return replace(failure, text=text[:LONGEST_TEXT])
+        kept = (self._settings.api_key, self._settings.password)
+        secrets = [self._token, *(each.get_secret_value() for each in kept if each is not None)]
+        return replace(failure, text=redacted(failure.text, secrets, self._settings.username or "")[:LONGEST_TEXT])
 
 
 def _kept(received_at: datetime, reason: str, body: bytes, **note: Json) -> Quarantined:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from pathlib import Path
 from re import escape as re_escape
+from urllib.parse import urlencode
+from xml.sax.saxutils import escape
 
 import pytest
 from support.history import Form, Reply, Row, Site, failure, rows_from, serving, settings
@@ -280,6 +282,19 @@ def test_a_wrong_key_stops_at_once_and_is_not_repeated_where_the_source_repeats_
     told = ask(site, username="auditor", password="passing", api_key="wr0ng").told()
     assert "Wrong API key *** (code -41); check history.http.api_key" in told
     assert len(site.asked) == 1
+
+
+@pytest.mark.parametrize("code", [-41, 2, -20])
+def test_a_source_that_repeats_the_form_does_not_show_our_secrets(
+    ask: Ask, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    password, key = "p&ss  w'rd/é+1", "k<y %41"
+    site = Site(username="auditor", password="other")
+    echo = escape(urlencode({"password": password, "apiKey": key}) + " " + escape(f"{key} {password}"), {"'": "&apos;"})
+    site.token_replies = [Reply(failure(code, f"Wrong request: {echo}"))] * 20
+    told = ask(site, username="auditor", password=password, api_key=key).told()
+    assert "Wrong request: password=***&apiKey=*** *** ***" in told
+    assert "w%27rd" not in told + caplog.text + "".join(capsys.readouterr())
 
 
 def test_no_secret_stands_in_a_url_or_a_log(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
