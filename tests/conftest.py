@@ -6,10 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.postgres import Server, connection, fresh_database, postgresql_15, serving
 
 from etl.store import embedded
 from etl.store.database import Connection
+
+
+# How long an example takes says more about the machine than about us. A failing example is printed, to replay it.
+settings.register_profile("any machine", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
