@@ -12,7 +12,6 @@ from support.postgres import Server, connection, fresh_database, postgresql_15, 
 from etl.store import embedded
 from etl.store.database import Connection
 
-
 # How long an example takes says more about the machine than about us. A failing example is printed, to replay it.
 settings.register_profile("any machine", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
