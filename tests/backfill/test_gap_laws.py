@@ -23,7 +23,9 @@ def in_gap(call: Row) -> bool:
     return at(FIRST) <= call.start < at(LAST)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data(), st.lists(rows, max_size=8), st.lists(st.integers(91, 260), min_size=1, max_size=4).map(sorted))
 def test_a_filled_gap_lacks_no_call(house: House, data: st.DataObject, calls: list[Row], reads: list[int]) -> None:
     """As long as the history shows each call within `delay` of its end. Calls that it hides keep the gap open."""

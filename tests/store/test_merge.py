@@ -91,7 +91,9 @@ def evidence(opened: Connection) -> dict[tuple[str, str], tuple[datetime, dateti
 
 
 @both
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_any_order_repetition_and_batching_gives_the_oracles_row(
     shared_writer: tuple[Connection, Writer], read_rows: Rows, data: st.DataObject

@@ -154,7 +154,9 @@ def moved(state: SessionState | None, number: int, move: str, now: float, length
             return coverage.read(state, at(now))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(moves, min_size=10, max_size=60))
 def test_gaps_kept_up_batch_by_batch_are_those_computed_from_all_sessions(
     shared: tuple[Connection, Writer], script: list[tuple[int, str, int]]

@@ -31,7 +31,9 @@ VALUES = st.fixed_dictionaries({}, optional={field.name: BY_TYPE[field.type] for
 JSON: st.SearchStrategy[Json] = st.recursive(TEXT, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     values=VALUES,
     attributes=st.dictionaries(TEXT, JSON),

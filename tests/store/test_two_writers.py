@@ -178,7 +178,9 @@ def deliveries(draw: st.DrawFn) -> list[tuple[str, Kind, int, int]]:
 
 
 @servers
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(deliveries(), deliveries(), deliveries(), st.lists(st.integers(0, 1), min_size=2 * STEPS, max_size=2 * STEPS))
 def test_any_two_merges_interleaved_anyhow_give_the_oracles_rows(
     pair: Pair,
