@@ -115,6 +115,11 @@ def classify(gap: Gap, filled: Sequence[Interval], accepted: Sequence[Interval])
     return GapState.ACCEPTED if contains(union(filled, accepted), whole) else GapState.OPEN
 
 
+def suffices(filter_: frozenset[str], in_force: frozenset[str]) -> bool:
+    """Whether a filter lets through all that the one in force does; an empty one lets through everything."""
+    return not filter_ or (bool(in_force) and filter_ >= in_force)
+
+
 def pending(sessions: Iterable[SessionSpan]) -> Spans:
     """What is neither covered nor a gap yet, because a live session may still prove to have covered it."""
     ordered = _ordered(sessions)
@@ -153,13 +158,9 @@ def _runs(start: datetime, ordered: Sequence[SessionSpan]) -> Iterator[_Run]:
     yield _Run(Interval(began, FOREVER), filter_)
 
 
-def _suffices(session: SessionSpan, in_force: frozenset[str]) -> bool:
-    return not session.extensions or (bool(in_force) and session.extensions >= in_force)
-
-
 def _known(run: _Run, ordered: Sequence[SessionSpan]) -> tuple[Spans, Spans]:
     """What is covered and what is pending within a run."""
-    fit = [session for session in ordered if _suffices(session, run.extensions)]
+    fit = [session for session in ordered if suffices(session.extensions, run.extensions)]
     sure = intersect((run.span,), union(*(session.covered for session in fit)))
     open_ = [span(session.pending_from, FOREVER) for session in fit if session.live]
     return sure, subtract(intersect((run.span,), union(*open_)), sure)

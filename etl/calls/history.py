@@ -66,23 +66,49 @@ class Verdict:
     early: bool = False
 
 
-def judge(part: Interval, witnesses: int, hidden: int, read_at: datetime, delay: timedelta) -> Verdict:
-    """Whether a read that began at `read_at` fills `part` of a recorder's time.
+@dataclass(slots=True)
+class Evidence:
+    """What a read showed of a recorder's time.
 
-    `witnesses` is how many calls of the recorder the read had to show that we hold as complete, and not from this
-    history alone; `hidden` how many of all that we hold it did not show. An empty answer proves nothing: a wrong zone
-    or tenant gives one, too.
+    `witnesses` is how many calls of the recorder it had to show that we hold as complete, and not from this history
+    alone; `hidden` how many of all that we hold it did not show. `narrowed`: our filter of today leaves calls out that
+    were wanted then.
     """
-    if hidden:
-        told = f"history_incomplete: {hidden} calls that are held as complete are not among its rows"
-    elif not witnesses:
-        told = "history_incomplete: no call that is held as complete lies near, but from this history itself, so"
-        told += " nothing shows that it has all of this recorder"
-    elif read_at < part.end + delay:
-        told = f"too early: rows may appear until {part.end + delay:%Y-%m-%d %H:%M:%S} UTC"
-    else:
-        return Verdict(True, witnesses)
-    return Verdict(False, witnesses, told, early=bool(witnesses) and not hidden)
+
+    witnesses: int = 0
+    hidden: int = 0
+    narrowed: bool = False
+
+
+def judge(shown: Evidence, end: datetime | None, read_at: datetime, delay: timedelta) -> Verdict:
+    """Whether a read that began at `read_at` fills its part of a gap that ended at `end` (None while it lasts).
+
+    It is the end of the gap that counts, not that of the part: a call that began in the part appears `delay` after its
+    own end, and that may lie anywhere in the gap. An empty answer proves nothing: a wrong zone or tenant gives one.
+    """
+    told = _objection(shown)
+    early = not told and (end is None or read_at < end + delay)
+    if early:
+        told = "too early: rows may appear until "
+        told += f"{end + delay:%Y-%m-%d %H:%M:%S} UTC" if end else "the gap is over, and some time longer"
+    return Verdict(not told, shown.witnesses, told, early)
+
+
+def _objection(shown: Evidence) -> str:
+    """Why a read proves nothing, however late it is; empty where nothing speaks against it."""
+    if shown.narrowed:
+        return (
+            "extensions: the recorder's 'extensions' of today leave out calls that were wanted at the time of the gap;"
+            " widen them for this once, or accept the gap"
+        )
+    if shown.hidden:
+        return f"history_incomplete: {shown.hidden} calls that are held as complete are not among its rows"
+    if not shown.witnesses:
+        return (
+            "history_incomplete: no call that is held as complete lies near, but from this history itself, so nothing"
+            " shows that it has all of this recorder"
+        )
+    return ""
 
 
 _AGAIN = timedelta(hours=1)

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from etl.calls.history import SKEW, widened
 from etl.calls.intervals import Spans, union
-from etl.calls.retention import expired_before
 from etl.config import Settings
 from etl.errors import HistoryError
 from etl.jobs.history import Claim, Intake, OnWritten, Reading, Source, ending, writing
@@ -157,8 +156,7 @@ class GapBackfill:
         self._on_progress(Progress(done, total, "hours", reading.intake.counts, "records"))
 
     def _reading(self, connection: Connection, source: Source, intake: Intake) -> Reading:
-        read_at = self._now()
-        return Reading(connection, source, intake, read_at, expired_before(self._settings.retention.keep, read_at))
+        return Reading(connection, source, intake, self._now(), self._settings)
 
     def _left(self, connection: Connection, todo: Todo) -> Todo:
         """What another source may still have. A gap that is read too early by one is so by all."""

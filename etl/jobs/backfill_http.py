@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from etl.calls.history import SKEW
 from etl.calls.intervals import intersect, span
-from etl.calls.retention import expired_before
 from etl.config import Settings
 from etl.errors import HistoryError
 from etl.jobs.history import Claim, Intake, OnWritten, Reading, Source, ending, writing
@@ -23,7 +22,8 @@ from etl.store.history_reads import OpenGap
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did. `since`: it went on from there, None if it began anew. `counts` include what it did before.
+    """What a run did. `since`: it went on from there, None if it began anew. `counts` include what it did before;
+    `hidden` are calls that we hold as complete, and not from this history alone, and that it did not show.
 
     `filled`: gaps of the span that are no longer open. `open_gaps` and `unresolved` are what is missing in the span
     and not accepted. `failure`: why the history did not give all.
@@ -108,9 +108,7 @@ class HttpBackfill:
         end = min(wanted.end, self._now() + SKEW)
         left = span(start, end)
         for number, part in enumerate(self._source.passes(left)):
-            read_at = self._now()
-            expired = expired_before(self._settings.retention.keep, read_at)
-            reading = Reading(connection, self._source, intake, read_at, expired)
+            reading = Reading(connection, self._source, intake, self._now(), self._settings)
             if not number:
                 self._tell(wanted, part[0].start, end, intake)
             self._window(connection, run, reading, part[0])
@@ -118,7 +116,9 @@ class HttpBackfill:
 
     def _window(self, connection: Connection, run: Run | None, reading: Reading, window: Interval) -> None:
         claims = list(_claims(history_reads.open_gaps(connection, window), window, reading.read_at))
+        reading.intake.unseen = history_reads.all_witnesses(connection, window, reading.held)
         reading.read((window,), claims)
+        reading.intake.counts["hidden"] += len(reading.intake.unseen)
         if run is not None:
             reads = [reading.judged(claim) for claim in claims]
             history_reads.note_reads(connection, run.id, reads)

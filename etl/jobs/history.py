@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from etl.calls.history import judge, widened, windows
+from etl.calls.gaps import suffices
+from etl.calls.history import Evidence, judge, widened, windows
 from etl.calls.intervals import Spans, intersect, union
+from etl.calls.retention import expired_before
 from etl.config import Settings
 from etl.errors import HistoryRefused
 from etl.history.files import Problem, Trouble, scan
@@ -140,7 +142,7 @@ class Intake:
     `counts` go on from run to run: `records` read, of which `outside` lay elsewhere and were left, calls `completed`,
     `strangers` that a recorder's filter leaves out, rows that could not be read and were `quarantined`, and rows
     `withheld` because their times are doubtful and the calls better known; without a writer how many calls are `new`,
-    `known`, and known but without a record yet (`open`).
+    `known`, and known but without a record yet (`open`). What is shown leaves `unseen`, the ids that somebody waits for.
     """
 
     connection: Connection
@@ -148,6 +150,7 @@ class Intake:
     zone_key: str
     on_written: OnWritten = lambda _: None
     counts: Counter[str] = field(default_factory=Counter)
+    unseen: set[str] = field(default_factory=set)
     _spans: Spans = ()
     _starts: list[datetime] = field(default_factory=list)
     _waiting: Told = field(default_factory=Told)
@@ -172,7 +175,9 @@ class Intake:
         self._waiting.quarantined += told.quarantined
         if len(self._waiting.facts) + len(self._waiting.strangers) + len(self._waiting.quarantined) >= BATCH:
             self.flush()
-        return {fact.call_id for fact in (*facts, *strangers)}
+        shown = {fact.call_id for fact in (*facts, *strangers)}
+        self.unseen -= shown
+        return shown
 
     def flush(self) -> None:
         """Store what waits."""
@@ -211,16 +216,12 @@ class Intake:
 
 @dataclass(slots=True)
 class Claim:
-    """What a gap asks of a read: `part` is the time it is about, `window` what must be read to judge it.
-
-    `hidden`: calls that we hold and that were not shown, witnesses or not.
-    """
+    """What a gap asks of a read: `part` is the time it is about, `window` what must be read to judge it."""
 
     gap: OpenGap
     part: Interval
     window: Interval
-    witnesses: int = 0
-    hidden: int = 0
+    shown: Evidence = field(default_factory=Evidence)
 
 
 @dataclass(slots=True)
@@ -231,12 +232,13 @@ class Reading:
     source: Source
     intake: Intake
     read_at: datetime
-    expired_before: datetime | None = None
+    settings: Settings
 
     @property
     def held(self) -> Held:
         """The calls that it has to show."""
-        return Held(self.source.name, self.read_at - self.source.delay, self.read_at, self.expired_before)
+        kept_from = expired_before(self.settings.retention.keep, self.read_at)
+        return Held(self.source.name, self.read_at - self.source.delay, self.read_at, kept_from)
 
     def read(self, spans: Spans, claims: Iterable[Claim]) -> None:
         """Read these spans, store what they show, and note in the claims which witnesses were among the rows."""
@@ -250,19 +252,26 @@ class Reading:
         finally:
             self.intake.flush()
         for claim, calls in unseen:
-            claim.hidden += len(calls)
+            claim.shown.hidden += len(calls)
 
     def judged(self, claim: Claim) -> Read:
         """What it proves for a claim whose whole window was read."""
-        verdict = judge(claim.part, claim.witnesses, claim.hidden, self.read_at, self.source.delay)
+        claim.shown.narrowed = not suffices(self._filter(claim.gap.recorder), claim.gap.extensions)
+        verdict = judge(claim.shown, claim.gap.end, self.read_at, self.source.delay)
         return Read(claim.gap.recorder, claim.part, self.read_at, self.source.name, verdict)
+
+    def _filter(self, recorder: str) -> frozenset[str]:
+        """What keeps strangers out today. A recorder that is not configured any more has none."""
+        return frozenset(
+            each for found in self.settings.recorder if found.name == recorder for each in found.extensions
+        )
 
     def _expected(self, claim: Claim, spans: Spans) -> set[str]:
         """The calls that must be among the rows of these spans; the claim notes how many of them are witnesses."""
         expected: dict[str, bool] = {}
         for window in intersect((claim.window,), spans):
             expected |= history_reads.witnesses(self.connection, claim.gap.recorder, window, self.held)
-        claim.witnesses += sum(expected.values())
+        claim.shown.witnesses += sum(expected.values())
         return set(expected)
 
 

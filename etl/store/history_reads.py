@@ -28,6 +28,7 @@ class OpenGap:
     """A gap that is neither filled nor accepted; `end` is None while it lasts.
 
     `read_at` is when the whole of it was read last (of one that lasts: any of its beginning), None if never.
+    `extensions`: the filter that was in force in it, empty for all calls.
     """
 
     id: int
@@ -36,6 +37,7 @@ class OpenGap:
     end: datetime | None
     reason: str
     read_at: datetime | None = None
+    extensions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Standing:
 
 
 _OPEN = """
-SELECT g.id, g.recorder, g.from_time, g.to_time, g.reason, h.read_at
+SELECT g.id, g.recorder, g.from_time, g.to_time, g.reason, h.read_at, g.extensions
 FROM cdr.gap g LEFT JOIN LATERAL (
     SELECT max(read_at) AS read_at FROM cdr.history_read
     WHERE recorder = g.recorder AND from_time <= g.from_time AND to_time > g.from_time
@@ -81,12 +83,13 @@ WHERE g.state = 'open'
 ORDER BY g.recorder, g.from_time
 """
 
-_HELD = f"""
-c.recorder = %(recorder)s AND c.state = '{State.COMPLETE}' AND c.end_time <= %(ended_before)s
-AND c.first_seen_at < %(known_before)s
+_SETTLED = f"""
+c.state = '{State.COMPLETE}' AND c.end_time <= %(ended_before)s AND c.first_seen_at < %(known_before)s
 AND (%(expired_before)s::timestamptz IS NULL OR c.start_time >= %(expired_before)s)
 AND NOT EXISTS (SELECT FROM cdr.erased_call e WHERE e.call_id = c.call_id)
 """
+
+_HELD = f"c.recorder = %(recorder)s AND {_SETTLED}"
 
 _KNOWN_OTHERWISE = """
 EXISTS (SELECT FROM cdr.fact f
@@ -96,6 +99,11 @@ EXISTS (SELECT FROM cdr.fact f
 _WITNESSES = f"""
 SELECT c.call_id, {_KNOWN_OTHERWISE} FROM cdr.call c
 WHERE c.start_time >= %(start)s AND c.start_time < %(end)s AND {_HELD}
+"""
+
+_ALL_WITNESSES = f"""
+SELECT c.call_id FROM cdr.call c
+WHERE c.start_time >= %(start)s AND c.start_time < %(end)s AND {_SETTLED} AND {_KNOWN_OTHERWISE}
 """
 
 _NEAREST = f"""
@@ -171,7 +179,7 @@ class Held:
     known_before: datetime
     expired_before: datetime | None = None
 
-    def values(self, recorder: str, window: Interval) -> dict[str, object]:
+    def values(self, recorder: str | None, window: Interval) -> dict[str, object]:
         return {
             "recorder": recorder,
             "start": window.start,
@@ -187,7 +195,7 @@ def open_gaps(connection: Connection, window: Interval | None = None) -> list[Op
     """The gaps that are open, by recorder and time; with `window` those that overlap it."""
     values = {"start": window.start if window else None, "end": window.end if window else None}
     with translate(name_of(connection)), connection.transaction():
-        return [OpenGap(*row) for row in connection.execute(_OPEN, values)]
+        return [OpenGap(*(*row[:-1], frozenset(row[-1]))) for row in connection.execute(_OPEN, values)]
 
 
 def witnesses(connection: Connection, recorder: str, window: Interval, held: Held) -> dict[str, bool]:
@@ -198,6 +206,12 @@ def witnesses(connection: Connection, recorder: str, window: Interval, held: Hel
     """
     with translate(name_of(connection)), connection.transaction():
         return dict(connection.execute(_WITNESSES, held.values(recorder, window)).fetchall())
+
+
+def all_witnesses(connection: Connection, window: Interval, held: Held) -> set[str]:
+    """The calls of all recorders that start in the window, are known from elsewhere, and that the history must show."""
+    with translate(name_of(connection)), connection.transaction():
+        return {row[0] for row in connection.execute(_ALL_WITNESSES, held.values(None, window))}
 
 
 def nearest_witness(connection: Connection, recorder: str, window: Interval, held: Held) -> datetime | None:

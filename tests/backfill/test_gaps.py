@@ -322,3 +322,24 @@ def test_an_interrupted_run_is_noted_and_the_next_one_goes_on(house: House) -> N
     assert house.ask("SELECT result FROM cdr.backfill_run") == [("interrupted",)]
     house.fill()
     assert house.gaps()[0][3] == "filled"
+
+
+def narrowed(house: House, *extensions: str) -> None:
+    """From now on ny-1 is asked for these extensions only."""
+    recorder = {"name": "ny-1", "host": "127.0.0.1", "port": 1, "extensions": list(extensions)}
+    house.options = {"recorder": [recorder]}
+
+
+def test_a_gap_of_all_calls_is_not_filled_under_a_narrower_filter(house: House) -> None:
+    """The call in it counts as a stranger today, and is not stored."""
+    outage(house)
+    inside = row(15, extra="<source_caller_id>999</source_caller_id>")
+    house.fake.rows.append(inside)
+    narrowed(house, "100")
+    (gap,) = house.fill().gaps
+    assert (gap.after, (gap.told or "")[:11]) == ("open", "extensions:")
+    assert inside.call_id not in house.states()
+    narrowed(house)
+    house.clock.moment = at(70)
+    house.fill()
+    assert house.gaps() == [("ny-1", 10, 20, "filled", 1)]

@@ -151,6 +151,27 @@ def test_a_gap_that_reaches_over_windows_is_filled_by_all_of_them(house: House) 
     assert house.gaps() == [("ny-1", 10, 800, "filled", 0)]
 
 
+def test_calls_that_are_held_and_not_shown_are_counted_without_any_gap(house: House) -> None:
+    """A wrong tenant or zone gives a happy empty answer. Copies of the history's own calls prove nothing."""
+    house.sessions((0, None))
+    house.fake.rows += [row(5), *(shown := [row(20), row(400)])]
+    imported(house)
+    house.heard(*shown, row(21), row(401), row(402), recorder="ny-2")
+    house.heard(row(2000))
+    house.fake.rows.pop(0)
+    house.clock.moment = at(3000)
+    assert imported(house).counts["hidden"] == 3
+    assert job(house).preview(DAY).counts["hidden"] == 3
+
+
+def test_calls_that_the_history_may_still_hide_are_not_counted(house: House) -> None:
+    house.clock.moment = at(60)
+    house.heard(row(50), row(30))
+    house.options = {"retention": {"keep": "1d"}}
+    house.heard(row(-1500))
+    assert imported(house, Interval(at(-2000), at(60))).counts["hidden"] == 1
+
+
 def test_a_missing_call_of_the_span_is_told_and_one_of_another_time_is_not(house: House) -> None:
     house.sessions((0, None))
     house.begun(row(5), row(100))
@@ -184,3 +205,45 @@ def test_the_guard_strikes_at_three_rows_that_are_most(suspects: int, fine: int,
         return
     with pytest.raises(HistoryRefused, match="1 hours later"):
         guard.check()
+
+
+def test_a_call_across_the_seam_of_two_runs_is_not_lost_in_a_filled_gap(house: House) -> None:
+    """The first run reads the beginning of a gap that lasts; the call ends behind what was read."""
+    before, after = row(5), row(200)
+    across = row(50, length=40, appears=at(91))
+    house.heard(before)
+    house.sessions((0, 10))
+    house.fake.rows += [before, across]
+    house.clock.moment = at(80)
+    imported(house, Interval(at(0), at(60)))
+    house.sessions((180, None))
+    house.heard(after)
+    house.fake.rows.append(after)
+    house.clock.moment = at(300)
+    imported(house, Interval(at(60), at(280)))
+    assert house.gaps() == [("ny-1", 10, 180, "open", 0)]
+    imported(house, Interval(at(0), at(280)))
+    assert house.gaps() == [("ny-1", 10, 180, "filled", 1)]
+    assert across.call_id in house.states()
+
+
+def test_a_call_across_the_seam_of_a_run_that_goes_on_is_not_lost_in_a_filled_gap(house: House) -> None:
+    before, across, after = row(5), row(350, length=40, appears=at(391)), row(500)
+    house.heard(before)
+    house.sessions((0, 10))
+    house.fake.rows += [before, across]
+
+    def fail_later(number: int) -> None:
+        house.fake.fails = number > 1
+
+    house.fake.searching = fail_later
+    house.clock.moment = at(378)
+    imported(house)
+    house.fake.searching, house.fake.fails = lambda _: None, False
+    house.sessions((480, None))
+    house.heard(after)
+    house.fake.rows.append(after)
+    house.clock.moment = at(2000)
+    imported(house)
+    assert across.call_id not in house.states()
+    assert house.gaps()[0][3] == "open"

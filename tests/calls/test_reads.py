@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.calls.history import due_at, judge
+from etl.calls.history import Evidence, due_at, judge
 from etl.calls.retention import expired_before
-from etl.model import Interval
 
 NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
-PART = Interval(NOON, NOON + timedelta(hours=1))
 DELAY = timedelta(minutes=15)
 HOUR = timedelta(hours=1)
 spans = st.timedeltas(timedelta(0), timedelta(days=400))
@@ -24,7 +22,7 @@ counts = st.integers(0, 1000)
 def test_a_read_is_good_only_if_all_of_some_witnesses_were_shown_and_no_row_can_be_late(
     witnesses: int, hidden: int, late: timedelta, delay: timedelta
 ) -> None:
-    verdict = judge(PART, witnesses, hidden, PART.end + late, delay)
+    verdict = judge(Evidence(witnesses, hidden), NOON, NOON + late, delay)
     assert verdict.good == (witnesses > 0 and hidden == 0 and late >= delay)
     assert verdict.good != bool(verdict.told)
     assert verdict.early == (witnesses > 0 and hidden == 0 and late < delay)
@@ -32,8 +30,23 @@ def test_a_read_is_good_only_if_all_of_some_witnesses_were_shown_and_no_row_can_
 
 @given(counts, counts, spans)
 def test_a_good_read_stays_good_however_much_later_it_had_been(witnesses: int, hidden: int, late: timedelta) -> None:
-    first, later = (judge(PART, witnesses, hidden, PART.end + late + more, DELAY) for more in (timedelta(0), HOUR))
+    shown = Evidence(witnesses, hidden)
+    first, later = (judge(shown, NOON, NOON + late + more, DELAY) for more in (timedelta(0), HOUR))
     assert later.good >= first.good
+
+
+@given(counts, counts)
+def test_no_read_of_a_gap_that_lasts_is_good(witnesses: int, hidden: int) -> None:
+    verdict = judge(Evidence(witnesses, hidden), None, NOON, DELAY)
+    assert not verdict.good
+    assert verdict.told
+    assert verdict.early == (witnesses > 0 and hidden == 0)
+
+
+def test_a_read_under_a_narrower_filter_is_never_good() -> None:
+    verdict = judge(Evidence(1, narrowed=True), NOON, NOON + DELAY, DELAY)
+    assert (verdict.good, verdict.early) == (False, False)
+    assert verdict.told.startswith("extensions: ")
 
 
 def test_a_gap_is_due_when_it_closes_then_when_no_row_can_be_late_then_hourly_and_ever_more_rarely() -> None:
