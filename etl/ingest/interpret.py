@@ -117,10 +117,14 @@ class Interpreter:
     def reread(self, kind: Kind, recorder: str | None, call_id: str, observed_at: datetime, element: bytes) -> Fact:
         """A stored fact's element under today's settings.
 
-        Raises CdrError where it cannot be read any more.
+        Raises CdrError where it cannot be read any more, and for a history that is not configured: nobody knows the
+        zone of its times then.
         """
         if kind is Kind.ABSENT:
             return absent_fact(call_id, observed_at, recorder or "", element)
+        if recorder is None and (self._files if kind is Kind.FILE else self._http) is None:
+            table = "[history.files]" if kind is Kind.FILE else "[history.http]"
+            raise CdrError(f"call {call_id}: the kept element of its {kind} fact needs the timezone under {table}")
         try:
             record = self.record(kind, recorder, element)
         except NotWellFormed as error:

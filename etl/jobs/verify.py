@@ -93,8 +93,8 @@ def verify(
     work = _Verification(connection, judge, source, span, run, repair, on_progress)
     try:
         work.read_history()
-        work.find_extra()
         work.check_rows()
+        work.find_extra()
         report = work.report()
     except KeyboardInterrupt:
         store.finish(connection, run, "interrupted", work.counts)
@@ -145,11 +145,6 @@ class _Verification:
                 self._tell()
         self._judge(waiting)
 
-    def find_extra(self) -> None:
-        """Find what the history did not show, now that it was read whole."""
-        settled = self.judge.now - self.source.delay
-        self.counts += Counter(store.find_extra(self.connection, self.run, self.span, settled, self.judge.kept_from))
-
     def check_rows(self) -> None:
         """Hold the rows that the history did not show against their own facts."""
         for keys in store.scope(self.connection, self.span, PAGE):
@@ -162,6 +157,11 @@ class _Verification:
             self._keep({}, verdicts)
             self.counts["rows"] += len(keys)
             self._tell()
+
+    def find_extra(self) -> None:
+        """Find what the history did not show, now that it was read whole and rows are where they belong."""
+        settled = self.judge.now - self.source.delay
+        self.counts += Counter(store.find_extra(self.connection, self.run, self.span, settled, self.judge.kept_from))
 
     def report(self) -> Report:
         """What came of it."""

@@ -51,12 +51,16 @@ class Verdict:
     def mended_by(self, shown: Shown) -> bool:
         """Whether the history's record is to be stored: not if it is better known, and this one's times doubtful."""
         kinds = {each.kind for each in self.findings}
-        return "missing" in kinds or ("different" in kinds and "zone_suspect" not in shown.fact.quality)
+        if "zone_suspect" in shown.fact.quality:
+            return kinds == {"missing"}
+        return bool(kinds & {"missing", "different"})
 
     def after(self, repair: Verdict) -> Verdict:
-        """The same, with what a repair has put right marked so."""
-        left = {each.kind for each in repair.findings}
-        return replace(self, findings=tuple(replace(each, mended=each.kind not in left) for each in self.findings))
+        """The same, with what a repair has put right marked so, and with what is amiss only since."""
+        before, left = ({each.kind for each in verdict.findings} for verdict in (self, repair))
+        marked = (replace(each, mended=each.kind not in left) for each in self.findings)
+        new = (each for each in repair.findings if each.kind not in before)
+        return replace(self, findings=(*marked, *new))
 
 
 class Judge:

@@ -265,8 +265,8 @@ WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = s.kind AND wi
 """For `cdr rebuild`, in place of steps 1 to 4: what the same elements say when they are read again."""
 
 
-def _update_calls() -> str:
-    facts = f"""(SELECT f.* FROM (SELECT DISTINCT {KEY} FROM {STAGED}) k CROSS JOIN LATERAL (
+def _update_calls(keys: str) -> str:
+    facts = f"""(SELECT f.* FROM ({keys}) k CROSS JOIN LATERAL (
         SELECT * FROM cdr.fact i WHERE i.call_id = k.call_id AND i.id_time = k.id_time AND within(i) OFFSET 0) f
     ) known"""
     return f"""
@@ -278,7 +278,10 @@ RETURNING c.call_id, c.id_time, c.recorder, c.state
 """
 
 
-UPDATE_CALLS = _update_calls()
+UPDATE_CALLS = _update_calls(f"SELECT DISTINCT {KEY} FROM {STAGED}")
 """Step 5: derive the calls from all their facts and write what differs. It is a later statement than the lock: only
 then does it see what other writers committed. The rows are there; it is written as an insert because that finds each
 by its key, while the planner may begin an update's join with all calls of the month."""
+
+UPDATE_THESE = _update_calls(f"SELECT * FROM unnest(%s::text[], %s::timestamptz[]) k ({KEY})")
+"""The same for given calls, whether or not a fact of them is staged. For `cdr rebuild`."""

@@ -132,7 +132,7 @@ def rebuild_these(connection: Connection, reread: Reread, keys: Sequence[staging
         locked = len(cursor.execute(_LOCK, [list(ids), list(times)]).fetchall())
         done = _page(cursor, ordered, reread)
         if locked < len(ordered):  # rows made just now are locked only now: another writer may have come before
-            cursor.execute(merge.within(merge.UPDATE_CALLS, times).encode(), prepare=False)
+            _derive(cursor, ordered)
     return done
 
 
@@ -191,8 +191,14 @@ def _page(cursor: Cursor, keys: Sequence[staging.Key], reread: Reread) -> Rebuil
     moved = [(each, fact) for each, fact in read if each.kind is not fact.kind]
     if moved:
         _move(cursor, moved)
-    calls = cursor.execute(merge.within(merge.UPDATE_CALLS, times).encode(), prepare=False).rowcount
-    return Rebuilt(len(keys), len(stored), changed + len(moved), calls, len(stored) - len(read))
+    return Rebuilt(len(keys), len(stored), changed + len(moved), _derive(cursor, keys), len(stored) - len(read))
+
+
+def _derive(cursor: Cursor, keys: Sequence[staging.Key]) -> int:
+    """Write the rows that do not follow from their facts, those included that could not be read again."""
+    ids, times = zip(*keys, strict=True)
+    values = [list(ids), list(times)]
+    return cursor.execute(merge.within(merge.UPDATE_THESE, times).encode(), values, prepare=False).rowcount
 
 
 def _move(cursor: Cursor, moved: Sequence[tuple[_Stored, Fact]]) -> None:

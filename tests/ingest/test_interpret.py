@@ -131,6 +131,8 @@ def test_a_stored_element_that_cannot_be_read_any_more_is_told_with_its_call() -
         interpreter.reread(Kind.START, "ny-1", CALL, NOON, b"<Call")
     with pytest.raises(CdrError, match=f"call {CALL}: the kept element of its start fact has no id"):
         interpreter.reread(Kind.START, "ny-1", CALL, NOON, b"<Call/>")
+    with pytest.raises(CdrError, match=r"file fact needs the timezone under \[history\.files\]"):
+        interpreter.reread(Kind.FILE, None, CALL, NOON, f"<verbacdr><ccdr_id>{CALL}</ccdr_id></verbacdr>".encode())
 
 
 def test_a_wrong_zone_is_mended_by_reading_again_and_the_fact_stays_the_same_one() -> None:

@@ -95,6 +95,16 @@ def test_what_cannot_be_read_any_more_stays_as_it_was(conn: Connection, tables: 
     assert tables(VERSIONS) == before
 
 
+def test_a_row_follows_from_its_facts_also_where_they_cannot_be_read_any_more(
+    conn: Connection, tables: Query, archived: list[Fact]
+) -> None:
+    right = tables("SELECT call_id, recorder FROM cdr.call ORDER BY call_id")
+    with conn.transaction():
+        conn.execute("UPDATE cdr.call SET recorder = 'changed' WHERE call_id = '3'")
+    assert last(rebuild(conn, rereading([]))) == Rebuilt(calls=10, facts=20, calls_changed=1, unreadable=20)
+    assert tables("SELECT call_id, recorder FROM cdr.call ORDER BY call_id") == right
+
+
 def test_the_scope_is_kept(conn: Connection, writer: Writer, archived: list[Fact], make_fact: MakeFact) -> None:
     late = make_fact(
         Kind.HTTP, call_id="late", recorder=None, located="ny-9", values={"start_time": START + timedelta(days=1)}

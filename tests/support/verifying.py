@@ -113,7 +113,7 @@ class World:
 
     def configure(self, **more: Any) -> None:
         recorder = {"name": "ny-1", "host": "recorder", "port": 1, "location": "NY"} | more.pop("recorder", {})
-        history = {"http": {"url": "http://history/api"}, "files": {"roots": []}}
+        history = {"http": {"url": "http://history/api"}} | more.pop("history", {"files": {"roots": []}})
         self.settings = Settings(recorder=[recorder], history=history, **more)  # type: ignore[arg-type]
         self.reader = HistoryReader(self.settings)
 

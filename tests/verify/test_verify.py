@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
-from support.verifying import Call, History, World, every_field
+from support.verifying import READ_AT, SPAN, Call, History, World, every_field
 
 from etl.errors import HistoryUnavailable
+from etl.model import Interval
 from etl.store import schema
 
 CALLS = [Call(number, fields=every_field(number)) for number in (1, 2, 3)]
@@ -114,6 +119,42 @@ def test_repair_mends_all_but_what_the_history_does_not_show(world: World) -> No
     assert {(each.kind, each.call_id) for each in world.findings if not each.mended} == {("extra", CALLS[2].id)}
     assert report.left == 1
     assert world.verify(CALLS).agrees
+
+
+def test_a_difference_that_only_a_repair_brings_about_is_told(world: World) -> None:
+    world.archive(SECOND, seen=READ_AT + timedelta(hours=1))
+    world.change("UPDATE cdr.call SET source = 'file'")
+    world.configure(recorder={"timezone": "America/New_York"})  # in which the repair reads the evidence again
+    report = world.verify([SECOND], repair=True)
+    told = {each.kind: (each.mended, each.fields) for each in world.findings}
+    assert told == {"underived": (True, ("source",)), "different": (False, ("end_time", "start_time"))}
+    assert (report.left, report.counts["mended"]) == (1, 1)
+    assert set(world.rows("SELECT kind FROM cdr.verify_finding")) == {("underived",), ("different",)}
+
+
+def test_a_row_that_a_repair_moves_into_the_span_is_held_against_the_history(world: World) -> None:
+    world.archive(SECOND)
+    world.change("UPDATE cdr.call SET start_time = start_time - interval '40 days'")
+    report = world.verify([], repair=True)
+    assert {each.kind: each.mended for each in world.findings} == {"underived": True, "extra": False}
+    assert report.left == world.verify([]).left == 1
+
+
+def test_facts_of_a_history_that_is_not_configured_stay_as_they_are(
+    world: World, tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    zone = {"files": {"roots": [str(tmp_path)], "timezone": "America/New_York"}}
+    world.configure(history=zone)
+    write(SECOND)
+    moved = Interval(SPAN.start, SPAN.end + timedelta(hours=5))
+    world.verify_files(tmp_path, span=moved, repair=True)
+    before = world.rows("SELECT to_jsonb(c) - 'recorded_at' FROM cdr.call c")
+    world.change("UPDATE cdr.call SET recorder = 'ny-2', start_time = start_time - interval '1 min'")
+    world.configure(history={})
+    report = world.verify([], span=moved, repair=True)
+    assert [(each.kind, each.mended) for each in world.findings] == [("extra", False), ("underived", True)]
+    assert report.left == 1
+    assert world.rows("SELECT to_jsonb(c) - 'recorded_at' FROM cdr.call c") == before
 
 
 def test_what_a_repair_did_is_kept_with_its_author(world: World) -> None:

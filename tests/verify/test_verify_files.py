@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,20 +20,6 @@ WRITTEN = NOON + timedelta(hours=2)
 pytestmark = pytest.mark.slow
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes the file of a call."""
-
-    def write_file(call: Call, folder: str = "media", at: datetime = WRITTEN) -> Path:
-        path = tmp_path / folder / f"{call.id}.xml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(call.xml)
-        os.utime(path, (at.timestamp(), at.timestamp()))
-        return path
-
-    return write_file
 
 
 def test_files_are_compared_like_rows(world: World, write: Write, tmp_path: Path) -> None:

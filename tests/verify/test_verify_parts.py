@@ -173,6 +173,16 @@ def test_a_record_of_doubtful_times_is_told_and_repairs_nothing(world: World) ->
     assert world.rows("SELECT start_time, agent_id FROM cdr.call") == [(Call(-55).start, "known")]
 
 
+def test_a_record_of_doubtful_times_does_not_take_the_place_of_facts_whose_row_was_removed(world: World) -> None:
+    known = Call(-55)
+    world.archive(known)
+    world.change("DELETE FROM cdr.call")
+    report = world.verify([_Shifted(5)], repair=True)
+    assert world.rows("SELECT start_time FROM cdr.call") == [(known.start,)]
+    assert report.left == 1
+    assert world.rows("SELECT kind FROM cdr.fact") == [("detail",)]
+
+
 @pytest.mark.parametrize("kind", [Kind.START, Kind.END, Kind.UNFINISHED])
 def test_a_call_without_a_record_is_not_extra(world: World, kind: Kind) -> None:
     world.archive(replace(FIRST, state="0"), kind=Kind.DETAIL if kind is Kind.UNFINISHED else kind)
