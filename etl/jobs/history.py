@@ -76,8 +76,11 @@ class Source(Protocol):
         """What is read at once, in order of time."""
         ...
 
-    def read(self, spans: Spans) -> Iterator[Told]:
-        """All that it has of these spans, and perhaps more. Raises HistoryError where it does not give all."""
+    def read(self, spans: Spans, *, whole: bool = False) -> Iterator[Told]:
+        """All that it has of these spans, and perhaps more. `whole`: nothing is left out because its file is too old.
+
+        Raises HistoryError where it does not give all.
+        """
         ...
 
 
@@ -96,7 +99,7 @@ class HttpSource:
     def passes(self, spans: Spans) -> Iterator[Spans]:
         yield from ((window,) for span in spans for window in windows(span))
 
-    def read(self, spans: Spans) -> Iterator[Told]:
+    def read(self, spans: Spans, *, whole: bool = False) -> Iterator[Told]:
         try:
             for span in spans:
                 for page in self._client.search(span):
@@ -123,9 +126,10 @@ class FileSource:
         if spans:
             yield spans
 
-    def read(self, spans: Spans) -> Iterator[Told]:
+    def read(self, spans: Spans, *, whole: bool = False) -> Iterator[Told]:
         problems: list[Problem] = []
-        for file in scan(self._roots, spans[0].start - OLDEST, self._limit, problems.append):
+        since = None if whole else spans[0].start - OLDEST
+        for file in scan(self._roots, since, self._limit, problems.append):
             yield self._reader.file(file.path, file.observed_at, file.body)
         unread = [each for each in problems if each.trouble is Trouble.UNREADABLE]
         if unread:

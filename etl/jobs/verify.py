@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from etl.calls.intervals import Spans
 from etl.config import Settings
 from etl.errors import CdrError, DatabaseError
 from etl.ingest.history import Told
@@ -124,26 +123,30 @@ class _Verification:
 
     def read_history(self) -> None:
         """Hold every record of the history against the archive. Raises HistoryError where it is not all there."""
+        waiting: dict[Key, Shown] = {}
+        guard = ZoneGuard(self.source.zone_key, "The comparison ends here.")
         for spans in self.source.passes((self.span,)):
-            self._read(spans)
+            for told in self.source.read(spans, whole=True):
+                guard.see(told.read)
+                self._count(told)
+                _take(waiting, told)
+                if len(waiting) >= PAGE:
+                    self._judge_page(waiting, guard)
             self.hours += sum((each.end - each.start) / _HOUR for each in spans)
             self._tell()
+        self._judge_page(waiting, guard)
 
-    def _read(self, spans: Spans) -> None:
-        waiting: dict[Key, Shown] = {}
-        guard = ZoneGuard(self.source.zone_key)
-        for told in self.source.read(spans):
-            guard.see(told.read)
-            guard.check()
-            self.pieces += 1
-            self.counts["unreadable"] += len(told.quarantined)
-            self.counts["skipped"] += told.skipped
-            _take(waiting, told)
-            if len(waiting) >= PAGE:
-                self._judge(waiting)
-                waiting = {}
-                self._tell()
+    def _count(self, told: Told) -> None:
+        self.pieces += 1
+        self.counts["unreadable"] += len(told.quarantined)
+        self.counts["skipped"] += told.skipped
+
+    def _judge_page(self, waiting: dict[Key, Shown], guard: ZoneGuard) -> None:
+        """Judge what waits, unless its times are in another zone; then nothing waits any more."""
+        guard.check()
         self._judge(waiting)
+        self._tell()
+        waiting.clear()
 
     def check_rows(self) -> None:
         """Hold the rows that the history did not show against their own facts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -59,9 +59,10 @@ def test_of_two_files_of_a_call_the_newer_one_counts(world: World, write: Write,
         assert world.verify_files(tmp_path).agrees
 
 
-def test_files_of_another_time_are_not_read(world: World, write: Write, tmp_path: Path) -> None:
-    write(FIRST, at=NOON - timedelta(days=2))
-    assert world.verify_files(tmp_path).counts == {}
+def test_a_restored_file_with_an_old_date_is_read_like_any_other(world: World, write: Write, tmp_path: Path) -> None:
+    world.archive(FIRST)
+    write(FIRST, at=datetime(1980, 1, 1, tzinfo=UTC))
+    assert world.verify_files(tmp_path).counts == {"compared": 1}
     assert world.verify_files(tmp_path, span=Interval(NOON - timedelta(days=1), NOON)).counts == {"outside": 1}
 
 

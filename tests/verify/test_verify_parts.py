@@ -151,9 +151,30 @@ def test_a_call_that_is_shown_twice_is_judged_by_what_came_last(world: World) ->
 
 def test_a_history_in_a_wrong_zone_is_not_compared(world: World) -> None:
     shifted = [_Shifted(number) for number in range(4)]
-    with pytest.raises(HistoryRefused, match=r"history\.http\.timezone"):
+    with pytest.raises(HistoryRefused, match=r"history\.http\.timezone .* run this again\. The comparison ends here"):
         world.verify(History(list(shifted)), repair=True)
     assert world.rows("SELECT count(*) FROM cdr.call") == [(0,)]
+
+
+def test_three_records_of_doubtful_times_before_many_good_ones_do_not_condemn_a_zone(world: World) -> None:
+    good = [Call(number) for number in range(5, 15)]
+    world.archive(*good)
+    doubtful: list[Call] = [_Shifted(number) for number in range(3)]
+    report = world.verify(History(doubtful + good, page=1))
+    assert report.counts == {"compared": 13, "missing": 3}
+
+
+def test_a_wrong_zone_is_seen_where_each_window_shows_but_one_call(world: World) -> None:
+    shifted: list[Call] = [_Shifted(number * 6 * 60 + 30) for number in range(4)]
+    with pytest.raises(HistoryRefused, match=r"history\.http\.timezone"):
+        world.verify(shifted, span=Interval(NOON, NOON + timedelta(days=1)), repair=True)
+    assert world.rows("SELECT count(*) FROM cdr.call") == [(0,)]
+
+
+def test_calls_are_judged_page_by_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.jobs.verify.PAGE", 2)
+    world.archive(*CALLS[:2])
+    assert world.verify(History(CALLS, page=1), repair=True).counts == {"compared": 3, "missing": 1, "mended": 1}
 
 
 class _Shifted(Call):
