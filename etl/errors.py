@@ -74,8 +74,16 @@ class HistoryUnavailable(HistoryError):
     retry: ClassVar[bool] = True
 
 
+class HistoryUnreadable(HistoryUnavailable):
+    """What the history gives for this time cannot be used; that of another time may fare better."""
+
+
 class HistoryRefused(HistoryError):
     """The history answered and said no: wrong login or key, a certificate that does not fit, a bad request."""
+
+
+class WrongZone(HistoryRefused):
+    """The history's times are not in the zone that is configured, as far as they were read."""
 
 
 class JournalError(CdrError):

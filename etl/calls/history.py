@@ -6,7 +6,7 @@ Sources: section 7 of the contract (when a gap is filled) and section 4 of the p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -72,12 +72,15 @@ class Evidence:
 
     `witnesses` is how many calls of the recorder it had to show that we hold as complete, and not from this history
     alone; `hidden` how many of all that we hold it did not show. `narrowed`: our filter of today leaves calls out that
-    were wanted then.
+    were wanted then. `unread`: what could not be understood and nobody has discarded, each once. `failure`: why not all
+    was read, empty if it was.
     """
 
     witnesses: int = 0
     hidden: int = 0
     narrowed: bool = False
+    unread: set[bytes] = field(default_factory=set)
+    failure: str = ""
 
 
 def judge(shown: Evidence, end: datetime | None, read_at: datetime, delay: timedelta) -> Verdict:
@@ -96,11 +99,16 @@ def judge(shown: Evidence, end: datetime | None, read_at: datetime, delay: timed
 
 def _objection(shown: Evidence) -> str:
     """Why a read proves nothing, however late it is; empty where nothing speaks against it."""
+    if shown.failure:
+        return f"failed: {shown.failure}"
     if shown.narrowed:
         return (
             "extensions: the recorder's 'extensions' of today leave out calls that were wanted at the time of the gap;"
             " widen them for this once, or accept the gap"
         )
+    if shown.unread:
+        told = f"quarantine: {len(shown.unread)} records of that time could not be read: see 'cdr quarantine list',"
+        return told + " and discard those that hold no call of it"
     if shown.hidden:
         return f"history_incomplete: {shown.hidden} calls that are held as complete are not among its rows"
     if not shown.witnesses:

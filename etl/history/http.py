@@ -18,7 +18,7 @@ from lxml import etree
 from etl import heap
 from etl.calls.history import SKEW, local_span, widened
 from etl.config import HistoryHttp
-from etl.errors import HistoryRefused, HistoryUnavailable
+from etl.errors import HistoryRefused, HistoryUnavailable, HistoryUnreadable
 from etl.history.exchange import Answer, Exchange, Patience, TooLarge
 from etl.history.paging import Page, Unsettled, read_window
 from etl.history.redaction import redacted
@@ -53,7 +53,7 @@ T = TypeVar("T")
 Read: TypeAlias = Callable[[etree._Element, Dialect], T | Failure]
 
 
-class NotUnderstood(HistoryUnavailable):
+class NotUnderstood(HistoryUnreadable):
     """The history keeps answering what cannot be understood; `quarantined` is the last such answer."""
 
     def __init__(self, message: str, quarantined: Quarantined) -> None:
@@ -111,7 +111,8 @@ class HistoryClient:
         """The finished calls of a window, copies too, as pages come; a page can be empty, and rows can come twice.
 
         The source is asked for the window widened by SKEW, so rows lie outside of it, too. When the iterator ends
-        the window was read whole. Raises HistoryUnavailable (NotUnderstood with the answer) and HistoryRefused.
+        the window was read whole. Raises HistoryUnavailable, HistoryRefused, and HistoryUnreadable (NotUnderstood
+        with the answer) where another window may fare better.
         """
         form = self._search_form(window)
 
@@ -124,7 +125,7 @@ class HistoryClient:
         except Unsettled as error:
             told = f"the rows from {window.start:%Y-%m-%d %H:%M:%S} to {window.end:%Y-%m-%d %H:%M:%S} UTC"
             hint = "try again later; if that never helps, the source does not number its rows from 1 (pagefirst)"
-            raise HistoryUnavailable(
+            raise HistoryUnreadable(
                 f"{self._exchange.where}: {told} moved in every reading ({error.reason}); {hint}"
             ) from None
 
@@ -239,7 +240,9 @@ class HistoryClient:
         """An answer with an HTTP status that says no, and perhaps a document that says why."""
         reason = f": {self._cleaned(meant).text}" if isinstance(meant, Failure) and meant.code is not None else ""
         told = f"{self._exchange.where}: {answer.told}{reason}"
-        if answer.status >= 500 or answer.status in _HTTP_BUSY:
+        if answer.status >= 500:
+            return _Trouble(HistoryUnreadable(told), answer.wait)
+        if answer.status in _HTTP_BUSY:
             return _Trouble(HistoryUnavailable(told), answer.wait)
         raise HistoryRefused(f"{told}; check history.http.url")
 
@@ -247,7 +250,7 @@ class HistoryClient:
         """A failure of the source's own, or what is no answer at all: that is kept, unless a token may stand in it."""
         text = self._cleaned(failure).text
         if failure.code is not None:
-            return _Trouble(HistoryUnavailable(f"{self._exchange.where}: {text} (code {failure.code})"))
+            return _Trouble(HistoryUnreadable(f"{self._exchange.where}: {text} (code {failure.code})"))
         told = f"{self._exchange.where}: the answer is not understood ({text}); is history.http.url that of the API?"
         if secret:
             return _Trouble(HistoryUnavailable(told))

@@ -15,7 +15,7 @@ from uuid import UUID
 from etl.calls.history import SKEW, widened
 from etl.calls.intervals import Spans, union
 from etl.config import Settings
-from etl.errors import HistoryError
+from etl.errors import HistoryError, HistoryUnreadable, WrongZone
 from etl.jobs.history import Claim, Intake, OnWritten, Reading, Source, ending, writing
 from etl.jobs.progress import OnProgress, Progress, unwatched
 from etl.model import Interval
@@ -25,6 +25,8 @@ from etl.store.history_reads import OpenGap, Read, Unresolved
 
 AROUND = 2 * SKEW
 """A call is searched for so far around the moment at which it began as far as we know."""
+FAILED = 3
+"""After so many windows in a row that cannot be read the rest is left for another run."""
 _MOMENT = timedelta(microseconds=1)
 _HOUR = timedelta(hours=1)
 
@@ -50,7 +52,8 @@ class GapReport:
 class Report:
     """What a run did. `searched`: calls that were searched for; `found`: those of them that are resolved now.
 
-    `missing` counts what is left and not accepted: open gaps and calls. `failure`: why a history did not give all.
+    `missing` counts what is left and not accepted: open gaps and calls. `failure`: why a history did not give all;
+    `reached`: all was tried nevertheless.
     """
 
     gaps: tuple[GapReport, ...] = ()
@@ -59,6 +62,7 @@ class Report:
     missing: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     failure: str | None = None
+    reached: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class GapBackfill:
         self._reads: dict[int, Read] = {}
         self._windows: dict[int, Interval] = {}
         self._failure: str | None = None
+        self._reached = True
 
     def preview(self, todo: Todo) -> Report:
         """What `run` would read from the first source; reads nothing."""
@@ -124,6 +129,7 @@ class GapBackfill:
             except BaseException as error:
                 backfill.finish(connection, run.id, how := ending(error), intake.counts, str(error) or how)
                 raise
+            history_reads.recount_gaps(connection, self._windows)
             backfill.finish(connection, run.id, "failed" if self._failure else "done", intake.counts, self._failure)
             return self._report(connection, todo, intake.counts)
 
@@ -138,22 +144,42 @@ class GapBackfill:
         try:
             self._passes(run, reading, spans, claims)
         except HistoryError as error:
-            self._failure = str(error)
+            self._failure, self._reached = str(error), False
 
     def _passes(self, run: UUID, reading: Reading, spans: Spans, claims: list[Claim]) -> None:
         """Each pass judges the gaps whose windows it ends: what was read stays read, whatever comes later."""
-        total, done, left = _hours(spans), 0.0, claims
+        total, done, left, failed = _hours(spans), 0.0, claims, 0
         for part in reading.source.passes(spans):
             self._on_progress(Progress(done, total, "hours", reading.intake.counts, "records"))
-            reading.read(part, [claim for claim in left if _overlap(claim.window, part)])
+            asked = [claim for claim in left if _overlap(claim.window, part)]
+            failed = 0 if self._pass(reading, part, asked) else failed + 1
             ready = [claim for claim in left if claim.window.end <= part[-1].end]
             left = left[len(ready) :]
-            reads = {claim.gap.id: reading.judged(claim) for claim in ready}
-            history_reads.note_reads(reading.connection, run, list(reads.values()))
-            backfill.progress(reading.connection, run, reading.intake.counts)
-            self._reads |= reads
+            if failed == FAILED:
+                self._reached = False
+                ready += [claim for claim in left if claim.shown.failure]
+            self._judge(run, reading, ready)
+            if failed == FAILED:
+                return
             done += _hours(part)
         self._on_progress(Progress(done, total, "hours", reading.intake.counts, "records"))
+
+    def _pass(self, reading: Reading, part: Spans, claims: Sequence[Claim]) -> bool:
+        """Whether a pass could be read. Where only its time is to blame the claims note it, and others are read."""
+        try:
+            reading.read(part, claims)
+        except (HistoryUnreadable, WrongZone) as error:
+            self._failure = self._failure or str(error)
+            for claim in claims:
+                claim.shown.failure = str(error)
+            return False
+        return True
+
+    def _judge(self, run: UUID, reading: Reading, claims: Iterable[Claim]) -> None:
+        reads = {claim.gap.id: reading.judged(claim) for claim in claims}
+        history_reads.note_reads(reading.connection, run, list(reads.values()))
+        backfill.progress(reading.connection, run, reading.intake.counts)
+        self._reads |= reads
 
     def _reading(self, connection: Connection, source: Source, intake: Intake) -> Reading:
         return Reading(connection, source, intake, self._now(), self._settings)
@@ -182,6 +208,7 @@ class GapBackfill:
             missing=len(history_reads.open_gaps(connection)) + sum(call.overdue for call in left),
             counts=dict(counts),
             failure=self._failure,
+            reached=self._reached,
         )
 
 

@@ -64,7 +64,7 @@ class HttpBackfill:
         with self._connect() as connection:
             intake = Intake(connection, None, self._source.zone_key)
             failure = self._failure_of(lambda: self._windows(connection, None, intake, wanted, wanted.start))
-            return self._report(connection, wanted, None, intake.counts, 0, failure)
+            return self._report(connection, wanted, None, intake.counts, set(), failure)
 
     def run(self, wanted: Interval) -> Report:
         """Read and store. A history that does not answer, or is read in a wrong zone, is told in the report.
@@ -74,7 +74,7 @@ class HttpBackfill:
         with self._connect() as connection, writing(self._connect, self._settings, dry_run=False) as writer:
             run, since = self._begin(connection, wanted)
             intake = Intake(connection, writer, self._source.zone_key, self._on_written, Counter(run.counts))
-            before = len(history_reads.open_gaps(connection, wanted))
+            before = {gap.id for gap in history_reads.open_gaps(connection, wanted)}
             start = since or wanted.start
             try:
                 failure = self._failure_of(lambda: self._windows(connection, run, intake, wanted, start))
@@ -134,13 +134,13 @@ class HttpBackfill:
         wanted: Interval,
         since: datetime | None,
         counts: Mapping[str, int],
-        before: int,
+        before: set[int],
         failure: str | None,
     ) -> Report:
-        gaps = len(history_reads.open_gaps(connection, wanted))
+        gaps = {gap.id for gap in history_reads.open_gaps(connection, wanted)}
         calls = history_reads.unresolved(connection, self._now())
         missing = sum(call.overdue and wanted.start <= call.near < wanted.end for call in calls)
-        return Report(since, dict(counts), max(before - gaps, 0), gaps, missing, failure)
+        return Report(since, dict(counts), len(before - gaps), len(gaps), missing, failure)
 
 
 def _claims(gaps: list[OpenGap], window: Interval, read_at: datetime) -> Iterator[Claim]:

@@ -17,14 +17,14 @@ from etl.calls.history import Evidence, judge, widened, windows
 from etl.calls.intervals import Spans, intersect, union
 from etl.calls.retention import expired_before
 from etl.config import Settings
-from etl.errors import HistoryRefused
+from etl.errors import HistoryUnreadable
 from etl.history.files import Problem, Trouble, scan
 from etl.history.http import HistoryClient, NotUnderstood
 from etl.history.paging import Page
 from etl.ingest.history import HistoryReader, Told
 from etl.jobs.zone_guard import ZoneGuard, withhold
-from etl.model import Fact, Interval, Kind
-from etl.store import history_reads
+from etl.model import Fact, Interval, Kind, Quarantined
+from etl.store import history_reads, quarantine
 from etl.store.backfill import Result
 from etl.store.database import Connection
 from etl.store.history_reads import Held, OpenGap, Read
@@ -83,6 +83,10 @@ class Source(Protocol):
         """
         ...
 
+    def concerns(self, found: Quarantined, window: Interval) -> bool:
+        """Whether what could not be understood may hold a call of this window, given that both were read at once."""
+        ...
+
 
 class HttpSource:
     """The HTTP API: one window after the other."""
@@ -108,6 +112,9 @@ class HttpSource:
             yield Told(quarantined=[error.quarantined])
             raise
 
+    def concerns(self, found: Quarantined, window: Interval) -> bool:
+        return True  # it came when the window was asked for
+
 
 class FileSource:
     """Metadata files: whatever is asked, all folders are gone through once."""
@@ -127,16 +134,32 @@ class FileSource:
             yield spans
 
     def read(self, spans: Spans, *, whole: bool = False) -> Iterator[Told]:
-        problems: list[Problem] = []
+        unread = _Unread()
         since = None if whole else spans[0].start - OLDEST
-        for file in scan(self._roots, since, self._limit, problems.append):
+        for file in scan(self._roots, since, self._limit, unread.tell):
             yield self._reader.file(file.path, file.observed_at, file.body)
-        unread = [each for each in problems if each.trouble is Trouble.UNREADABLE]
-        if unread:
-            raise HistoryRefused(
-                f"{len(unread)} metadata files or folders cannot be read, the first is {unread[0].path!a}"
-                f" ({unread[0].told}): mend that, or take it out of history.files.roots"
+        if unread.first is not None:
+            raise HistoryUnreadable(
+                f"{unread.count} metadata files or folders cannot be read, the first is {unread.first.path!a}"
+                f" ({unread.first.told}): mend that, or take it out of history.files.roots"
             )
+
+    def concerns(self, found: Quarantined, window: Interval) -> bool:
+        """A file is written when its call ends, and appears within the delay."""
+        return window.start <= found.observed_at < window.end + self.delay
+
+
+@dataclass(slots=True)
+class _Unread:
+    """How many files could not be read, and the first of them: there may be millions."""
+
+    count: int = 0
+    first: Problem | None = None
+
+    def tell(self, problem: Problem) -> None:
+        if problem.trouble is Trouble.UNREADABLE:
+            self.count += 1
+            self.first = self.first or problem
 
 
 @dataclass(slots=True)
@@ -146,7 +169,7 @@ class Intake:
     `counts` go on from run to run: `records` read, of which `outside` lay elsewhere and were left, calls `completed`,
     `strangers` that a recorder's filter leaves out, rows that could not be read and were `quarantined`, and rows
     `withheld` because their times are doubtful and the calls better known; without a writer how many calls are `new`,
-    `known`, and known but without a record yet (`open`). What is shown leaves `unseen`, the ids that somebody waits for.
+    `known`, and known but without a record yet (`open`). What is shown leaves `unseen`, ids that somebody waits for.
     """
 
     connection: Connection
@@ -168,7 +191,7 @@ class Intake:
         self._guard = ZoneGuard(self.zone_key)
 
     def take(self, told: Told) -> set[str]:
-        """Returns the ids of the wanted calls. Raises HistoryRefused where the zone is wrong, DatabaseError."""
+        """Returns the ids of the wanted calls. Raises WrongZone, DatabaseError."""
         self._guard.see(told.read)
         facts, strangers = ([fact for fact in each if self._wanted(fact)] for each in (told.facts, told.strangers))
         self.counts["records"] += len(told.read)
@@ -251,8 +274,10 @@ class Reading:
         try:
             for told in self.source.read(spans):
                 shown = self.intake.take(told)
-                for _, calls in unseen:
+                unread = self._unread(told.quarantined)
+                for claim, calls in unseen:
                     calls -= shown
+                    claim.shown.unread |= {key for key, each in unread if self.source.concerns(each, claim.window)}
         finally:
             self.intake.flush()
         for claim, calls in unseen:
@@ -263,6 +288,11 @@ class Reading:
         claim.shown.narrowed = not suffices(self._filter(claim.gap.recorder), claim.gap.extensions)
         verdict = judge(claim.shown, claim.gap.end, self.read_at, self.source.delay)
         return Read(claim.gap.recorder, claim.part, self.read_at, self.source.name, verdict)
+
+    def _unread(self, found: Iterable[Quarantined]) -> list[tuple[bytes, Quarantined]]:
+        """What of it nobody has looked at and discarded."""
+        kept = (each for each in found if not quarantine.discarded(self.connection, [each]))
+        return [(quarantine.digest(each), each) for each in kept]
 
     def _filter(self, recorder: str) -> frozenset[str]:
         """What keeps strangers out today. A recorder that is not configured any more has none."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from etl.calls.ids import is_timed
-from etl.errors import HistoryRefused
+from etl.errors import WrongZone
 from etl.ingest.history import Told
 from etl.model import Fact
 from etl.store import history_reads
@@ -44,12 +44,12 @@ class ZoneGuard:
         return 2 * self._offsets.total() > self._timed
 
     def check(self) -> None:
-        """Raise HistoryRefused if most rows speak against the zone, and not just one or two."""
+        """Raise WrongZone if most rows speak against the zone, and not just one or two."""
         suspects = self._offsets.total()
         if self.doubtful and suspects >= SUSPECTS:
             offset = self._offsets.most_common(1)[0][0]
             hours = f"{abs(offset) / timedelta(hours=1):g} hours {'later' if offset > timedelta(0) else 'earlier'}"
-            raise HistoryRefused(
+            raise WrongZone(
                 f"{suspects} of {self._timed} rows of the history start {hours} than the time in their ids says, so"
                 f" {self._key} is not the zone of its times: set it right and run this again. {self._outcome}"
             )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from etl.calls import coverage
-from etl.calls.gaps import FOREVER, Gap, GapState, SessionSpan, classify, gaps_since, session_span
+from etl.calls.gaps import Gap, GapState, SessionSpan, classify, gaps_since, session_span
 from etl.calls.intervals import Spans, span, union
 from etl.model import Interval
 from etl.store.database import Cursor
@@ -59,22 +59,18 @@ SELECT id, from_time, to_time, reason, extensions, state FROM cdr.gap
 WHERE recorder = %(recorder)s AND from_time < %(end)s AND (to_time IS NULL OR to_time > %(start)s)
 """
 
+_IDS = "SELECT id FROM cdr.gap WHERE recorder = %s AND from_time = ANY(%s)"
+
 _RECOUNT = """
 UPDATE cdr.gap g SET calls_recovered = n.calls
 FROM (
-    SELECT g.id, (
-        SELECT count(*) FROM cdr.call c
-        WHERE c.recorder = g.recorder AND c.start_time >= g.from_time
-          AND c.start_time < coalesce(g.to_time, 'infinity') AND NOT EXISTS (
-            SELECT FROM cdr.fact f
-            WHERE f.call_id = c.call_id AND f.id_time = c.id_time AND f.recorder IS NOT NULL)
-    ) AS calls
-    FROM cdr.gap g
-    WHERE (%(recorder)s::text IS NULL OR g.recorder = %(recorder)s)
-      AND (%(start)s::timestamptz IS NULL
-           OR g.from_time < %(end)s AND (g.to_time IS NULL OR g.to_time > %(start)s))
+    SELECT count(c.call_id) AS calls FROM cdr.gap g LEFT JOIN cdr.call c
+      ON c.recorder = g.recorder AND c.start_time >= g.from_time AND c.start_time < coalesce(g.to_time, 'infinity')
+      AND NOT EXISTS (
+        SELECT FROM cdr.fact f WHERE f.call_id = c.call_id AND f.id_time = c.id_time AND f.recorder IS NOT NULL)
+    WHERE g.id = %(gap)s
 ) n
-WHERE g.id = n.id AND g.calls_recovered <> n.calls
+WHERE g.id = %(gap)s AND g.calls_recovered <> n.calls
 """
 """Calls that start in a gap and that only the history has shown: no recorder's stream ever did."""
 
@@ -102,10 +98,11 @@ def lock(cursor: Cursor, recorder: str) -> None:
     cursor.execute(_LOCK, [recorder])
 
 
-def reclassify(cursor: Cursor, recorder: str, window: Interval) -> None:
+def reclassify(cursor: Cursor, recorder: str, window: Interval) -> list[int]:
     """Say anew of the gaps that overlap the window whether they are filled, after something of it was read.
 
-    Their times cannot have changed by that. To be called under the recorder's lock.
+    Their times cannot have changed by that. To be called under the recorder's lock. Returns the ids of those that
+    became filled, whose calls are to be counted (`recount`) when the lock is gone.
     """
     values = {"recorder": recorder, "start": window.start, "end": window.end}
     rows = cursor.execute(_OVERLAPPING, values).fetchall()
@@ -113,13 +110,12 @@ def reclassify(cursor: Cursor, recorder: str, window: Interval) -> None:
     known = _Known.read(cursor, recorder, [gap for _, gap, _ in found])
     changed = [(known.state(gap), number) for number, gap, state in found if known.state(gap) != state]
     cursor.executemany("UPDATE cdr.gap SET state = %s WHERE id = %s", changed)
-    recount(cursor, recorder, window)
+    return [number for state, number in changed if state is GapState.FILLED]
 
 
-def recount(cursor: Cursor, recorder: str | None, window: Interval | None) -> None:
-    """Count the calls recovered by history, for the gaps that overlap the window (None: all) of one recorder or all."""
-    start, end = (window.start, window.end) if window else (None, None)
-    cursor.execute(_RECOUNT, {"recorder": recorder, "start": start, "end": end})
+def recount(cursor: Cursor, number: int) -> None:
+    """Count the calls of a gap that the history recovered. That goes through all its calls: only where it matters."""
+    cursor.execute(_RECOUNT, {"gap": number})
 
 
 def _store(
@@ -134,8 +130,9 @@ def _store(
     changed = [gap for start, gap in wanted.items() if known.get(start) != gap]
     states = _Known.read(cursor, recorder, changed)
     cursor.executemany(_UPSERT, [_row(recorder, gap, states.state(gap)) for gap in changed])
-    if changed:
-        recount(cursor, recorder, Interval(changed[0].start, changed[-1].end or FOREVER))
+    filled = [gap.start for gap in changed if states.state(gap) is GapState.FILLED]
+    for (number,) in cursor.execute(_IDS, [recorder, filled]).fetchall() if filled else ():
+        recount(cursor, number)
     grown: defaultdict[str, float] = defaultdict(float)
     for gap in changed:
         grown[gap.reason] += max(0.0, _seconds(gap) - _seconds(known.get(gap.start)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -144,6 +144,8 @@ INSERT INTO cdr.history_read (run, recorder, from_time, to_time, read_at, source
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
+_OVERLAPPING = "SELECT id FROM cdr.gap WHERE from_time < %s AND (to_time IS NULL OR to_time > %s)"
+
 _STANDING = """
 SELECT g.id, g.state, g.calls_recovered, h.told
 FROM cdr.gap g LEFT JOIN LATERAL (
@@ -231,17 +233,19 @@ def unresolved(connection: Connection, now: datetime) -> list[Unresolved]:
 
 
 def note_reads(connection: Connection, run: UUID, reads: Sequence[Read]) -> None:
-    """Store what was read, and derive the gaps that it touches again, with the number of calls recovered."""
+    """Store what was read, and derive which gaps that fills, with the number of calls recovered in these."""
+    filled: list[int] = []
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
         for recorder, group in groupby(sorted(reads, key=_recorder), key=_recorder):
-            _note(cursor, run, recorder, list(group))
+            filled += _note(cursor, run, recorder, list(group))
+    recount_gaps(connection, filled)
 
 
 def _recorder(read: Read) -> str:
     return read.recorder
 
 
-def _note(cursor: Cursor, run: UUID, recorder: str, reads: Sequence[Read]) -> None:
+def _note(cursor: Cursor, run: UUID, recorder: str, reads: Sequence[Read]) -> list[int]:
     gaps.lock(cursor, recorder)
     for each in reads:
         part, verdict = each.part, each.verdict
@@ -250,13 +254,21 @@ def _note(cursor: Cursor, run: UUID, recorder: str, reads: Sequence[Read]) -> No
         row = [run, recorder, part.start, part.end, each.read_at, each.source, verdict.good, verdict.witnesses, told]
         cursor.execute(_INSERT, row)
     span = Interval(min(each.part.start for each in reads), max(each.part.end for each in reads))
-    gaps.reclassify(cursor, recorder, span)
+    return gaps.reclassify(cursor, recorder, span)
 
 
-def recount(connection: Connection, window: Interval | None = None) -> None:
-    """Count again which calls only the history knows, for all gaps that overlap the window; None: for all."""
-    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-        gaps.recount(cursor, None, window)
+def recount(connection: Connection, window: Interval) -> None:
+    """Count again which calls only the history knows, for all gaps that overlap the window."""
+    with translate(name_of(connection)), connection.transaction():
+        numbers = [row[0] for row in connection.execute(_OVERLAPPING, [window.end, window.start])]
+    recount_gaps(connection, numbers)
+
+
+def recount_gaps(connection: Connection, numbers: Iterable[int]) -> None:
+    """The same for these gaps; each in a transaction of its own, without keeping anybody waiting."""
+    for number in numbers:
+        with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+            gaps.recount(cursor, number)
 
 
 def standing(connection: Connection, numbers: Sequence[int]) -> Mapping[int, Standing]:

@@ -103,9 +103,9 @@ class GapFiller:
                 )
                 report = job.run(todo, "worker")
         self._tell(report)
-        if report.failure is None and todo.calls:
+        if report.reached and todo.calls:
             self._searched_at = now
-        return report.failure is None
+        return report.reached
 
     def _due(self, connection: Connection, now: datetime) -> Todo:
         gaps = history_reads.open_gaps(connection)

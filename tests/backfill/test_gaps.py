@@ -8,8 +8,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from support.gaps import House, Row, at, row
+from support.gaps import House, Row, at, id_at, row
 
+from etl.errors import HistoryUnreadable
 from etl.jobs.backfill_gaps import GapBackfill, everything
 from etl.jobs.history import FileSource
 from etl.jobs.progress import Progress
@@ -343,3 +344,83 @@ def test_a_gap_of_all_calls_is_not_filled_under_a_narrower_filter(house: House) 
     house.clock.moment = at(70)
     house.fill()
     assert house.gaps() == [("ny-1", 10, 20, "filled", 1)]
+
+
+def two_outages(house: House) -> Row:
+    """The second lies 33 hours after the first; returns the call that was lost in it."""
+    seen, lost = [row(9), row(2009)], row(2005)
+    house.sessions((0, 10), (20, 2000), (2010, None))
+    house.heard(*seen)
+    house.fake.rows += [*seen, lost]
+    house.clock.moment = at(4000)
+    return lost
+
+
+def test_a_window_that_cannot_be_read_keeps_no_later_gap_from_being_filled(house: House) -> None:
+    lost = two_outages(house)
+
+    def break_first(_: int) -> None:
+        if house.fake.asked[-1].start < at(100):
+            raise HistoryUnreadable("the answer is not understood")
+
+    house.fake.searching = break_first
+    report = house.fill()
+    assert house.gaps() == [("ny-1", 10, 20, "open", 0), ("ny-1", 2000, 2010, "filled", 1)]
+    assert lost.call_id in house.states()
+    assert (report.failure, report.reached) == ("the answer is not understood", True)
+    assert report.gaps[0].told == "failed: the answer is not understood"
+    assert house.todo().gaps[0].read_at == at(4000), "so it is not due at once"
+
+
+def test_three_rows_in_a_wrong_zone_keep_no_later_gap_from_being_filled(house: House) -> None:
+    two_outages(house)
+    house.fake.rows += [Row(id_at(at(minute - 60), minute), at(minute), at(minute + 1)) for minute in (12, 13, 14)]
+    report = house.fill()
+    assert [gap[3] for gap in house.gaps()] == ["open", "filled"]
+    assert "3 of 4 rows" in (report.failure or "")
+
+
+def test_after_three_windows_that_cannot_be_read_the_rest_waits_and_these_are_noted(house: House) -> None:
+    house.sessions((0, 10), (3000, 3010), (3020, None))
+
+    def break_all(_: int) -> None:
+        raise HistoryUnreadable("broken")
+
+    house.fake.searching = break_all
+    house.clock.moment = at(9000)
+    assert not house.fill().reached
+    assert len(house.fake.asked) == 3
+    assert [gap.read_at for gap in house.todo().gaps] == [at(9000), None]
+
+
+def discard_all(house: House) -> None:
+    with house.connect() as opened:
+        opened.execute("UPDATE cdr.quarantine SET state = 'discarded'")
+
+
+def test_a_row_that_cannot_be_read_keeps_its_gap_open_until_it_is_discarded(house: House) -> None:
+    outage(house)
+    house.fake.rows.append(replace(row(15), call_id=""))
+    (gap,) = house.fill().gaps
+    assert (gap.after, (gap.told or "")[:21]) == ("open", "quarantine: 1 records")
+    discard_all(house)
+    house.clock.moment = at(70)
+    house.fill()
+    assert house.gaps()[0][3] == "filled"
+
+
+@pytest.mark.parametrize(("minute", "state"), [(16, "open"), (35, "open"), (5, "filled"), (37, "filled")])
+def test_a_broken_file_keeps_a_gap_open_if_it_was_written_then(
+    house: House, tmp_path: Path, minute: float, state: str
+) -> None:
+    outage(house)
+    house.history = {"files": {"roots": [tmp_path]}}
+    files(house, tmp_path, *house.fake.rows)
+    broken = tmp_path / "broken.xml"
+    broken.write_text(row(15).element(ZoneInfo("UTC"))[:-15])
+    os.utime(broken, 2 * (at(minute).timestamp(),))
+    house.clock.moment = at(600)
+    GapBackfill(house.settings, house.connect, [FileSource([tmp_path], house.settings)], now=house.clock).run(
+        house.todo()
+    )
+    assert house.gaps()[0][3] == state

@@ -15,6 +15,7 @@ from support.postgres import connection
 from support.recorders import until
 
 from etl.config import Settings
+from etl.errors import HistoryUnreadable
 from etl.jobs.history import Source
 from etl.simulator.config import HttpConfig, SimulatorConfig
 from etl.simulator.simulator import Simulator
@@ -143,3 +144,18 @@ async def test_a_worker_recovers_the_calls_of_an_outage(embedded_database: str, 
         assert rows(f"SELECT state, source FROM cdr.call WHERE call_id = '{unseen.call_id}'") == [("complete", "http")]
         worker.stop()
         await running
+
+
+def test_a_window_that_cannot_be_read_is_not_asked_for_again_at_once(house: House) -> None:
+    """Nor are calls that were searched for in it."""
+    house.begun(row(-30))
+
+    def unreadable(_: int) -> None:
+        raise HistoryUnreadable("broken")
+
+    house.fake.searching = unreadable
+    filling = filler(house)
+    for minute, searches in [(60, 2), (61, 2), (119, 2), (120, 4)]:
+        house.clock.moment = at(minute)
+        assert filling.look()
+        assert len(house.fake.asked) == searches
