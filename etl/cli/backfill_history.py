@@ -34,6 +34,7 @@ _MEANING = {
     "strangers": "records outside a recorder's extensions",
     "withheld": "records with doubtful times of calls that are better known, left out",
     "quarantined": "not understood, kept in quarantine",
+    "hidden": "complete calls of the archive that the history did not show",
 }
 
 
@@ -50,7 +51,7 @@ def http(
     again. With --dry-run everything is read and nothing written.
 
     Exit code 4 if the history is out of reach or read in a wrong zone, 5 if gaps of that time are open, or calls of it
-    missing, that nobody has accepted.
+    missing, that nobody has accepted, or if the history does not show all calls that the archive holds as complete.
 
     Example: cdr backfill http --from 2026-03-01T00:00Z --to 2026-03-02T00:00Z
     """
@@ -63,7 +64,8 @@ def http(
         job = HttpBackfill(settings, archive.connect, histories[0], on_progress=progress, on_resumed=_resumed)
         report = job.preview(wanted) if dry_run else job.run(wanted)
     print_json(report) if as_json else _show_http(report)
-    finish(4 if report.failure else 5 if report.open_gaps or report.unresolved else 0)
+    amiss = report.open_gaps or report.unresolved or report.counts.get("hidden")
+    finish(4 if report.failure else 5 if amiss else 0)
 
 
 def gaps(config_file: ConfigOption = None, dry_run: DryRun = False, as_json: JsonOption = False) -> None:
@@ -125,8 +127,21 @@ def _show_http(report: backfill_http.Report) -> None:
     if report.open_gaps or report.unresolved:
         note(f"in this time {report.open_gaps} gaps are open and {report.unresolved} calls without a record")
         note("'cdr backfill gaps' reads what each of them needs")
+    for line in _doubts(report.counts):
+        note(line)
     if report.failure:
         note(report.failure)
+
+
+def _doubts(counts: Mapping[str, int]) -> Iterator[str]:
+    """What speaks against believing that the history has shown everything."""
+    if not counts.get("records"):
+        yield "0 records read; an empty answer proves nothing: a wrong zone, tenant or user gives one, too"
+    if hidden := counts.get("hidden"):
+        yield (
+            f"{hidden:,} calls that the archive holds as complete were not shown, so others may be hidden as well: is"
+            " history.http.timezone right, is it the right tenant, may the user see all calls, were rows deleted?"
+        )
 
 
 def _show_gaps(report: backfill_gaps.Report, dry_run: bool) -> None:

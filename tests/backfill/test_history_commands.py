@@ -127,6 +127,19 @@ def test_a_span_is_imported_and_what_is_missing_in_it_is_told(cdr: Cdr, house: H
     assert (done.code, "1 gaps are filled" in done.err) == (0, True)
 
 
+def test_an_empty_answer_is_told_and_so_is_what_it_hides(cdr: Cdr, house: House) -> None:
+    house.sessions((0, 61))
+    quiet = cdr("backfill", "http", *SPAN)
+    assert (quiet.code, "0 records read; an empty answer proves nothing" in quiet.err) == (0, True)
+    house.heard(*[row(minute) for minute in range(10, 30)])
+    house.clock.moment = at(3000)
+    for words in ((), ("--json",)):
+        assert cdr("backfill", "http", *SPAN, *words).code == 5
+    done = cdr("backfill", "http", *SPAN)
+    assert "20 calls that the archive holds as complete were not shown" in done.err
+    assert "0 records read" in done.err
+
+
 def test_an_interrupted_command_says_that_the_same_goes_on(cdr: Cdr, house: House) -> None:
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
