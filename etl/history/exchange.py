@@ -19,7 +19,7 @@ from typing import Self
 import httpx
 
 from etl.config import HistoryHttp
-from etl.errors import HistoryRefused, HistoryUnavailable, UsageError
+from etl.errors import HistoryRefused, HistoryUnavailable, HistoryUnreadable, UsageError
 from etl.protocol.markup import Excerpt
 
 _OTHER_NAME = (62, 64)
@@ -97,8 +97,8 @@ class Exchange:
     def send(self, form: Mapping[str, str], login: tuple[str, str] | None = None) -> Answer:
         """Posts a form, so that no secret stands in a URL; `login` by HTTP Basic.
 
-        Raises HistoryUnavailable where another try can help, TooLarge, and HistoryRefused for a certificate that does
-        not fit, no TLS where it should be, or a redirect.
+        Raises HistoryUnavailable where another try can help (HistoryUnreadable once there was a connection), TooLarge,
+        and HistoryRefused for a certificate that does not fit, no TLS where it should be, or a redirect.
         """
         until = monotonic() + self._patience.whole
         auth = httpx.BasicAuth(*login) if login else None
@@ -122,7 +122,7 @@ class Exchange:
                 told = f"{self.where} answers with more than {self._limit} bytes; if that is right, raise"
                 raise TooLarge(f"{told} worker.document_limit", excerpt, self._now())
             if monotonic() > until:
-                raise HistoryUnavailable(f"{self.where}: the answer was not whole within {self._patience.whole:g} s")
+                raise HistoryUnreadable(f"{self.where}: the answer was not whole within {self._patience.whole:g} s")
         return bytes(body)
 
     def _plainly(self, error: httpx.RequestError) -> HistoryRefused | HistoryUnavailable:
@@ -132,12 +132,12 @@ class Exchange:
             return _tls_failure(tls, self.where)
         if isinstance(error, httpx.ConnectTimeout):
             told = f"no connection within {self._patience.connect:g} s; is there a firewall between?"
-        elif isinstance(error, httpx.TimeoutException):
-            told = f"nothing came for {self._patience.silence:g} s"
         elif isinstance(error, httpx.ConnectError):
             told = f"cannot connect: {error}; is history.http.url right?"
+        elif isinstance(error, httpx.TimeoutException):
+            return HistoryUnreadable(f"{self.where}: nothing came for {self._patience.silence:g} s")
         else:
-            told = f"the connection broke: {error or type(error).__name__}"
+            return HistoryUnreadable(f"{self.where}: the connection broke: {error or type(error).__name__}")
         return HistoryUnavailable(f"{self.where}: {told}")
 
 

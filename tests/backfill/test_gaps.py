@@ -12,8 +12,12 @@ from support.gaps import House, Row, at, id_at, row
 
 from etl.errors import HistoryUnreadable
 from etl.jobs.backfill_gaps import GapBackfill, everything
+from etl.jobs.backfill_http import HttpBackfill
 from etl.jobs.history import FileSource
 from etl.jobs.progress import Progress
+from etl.model import Interval
+from etl.store import gaps
+from etl.store.database import Cursor
 
 pytestmark = pytest.mark.slow
 
@@ -424,3 +428,35 @@ def test_a_broken_file_keeps_a_gap_open_if_it_was_written_then(
         house.todo()
     )
     assert house.gaps()[0][3] == state
+
+
+def test_recovered_calls_are_counted_when_a_run_ends_and_keep_no_recorder_waiting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each count goes through all calls of a gap: not for every window, and not under the lock of its recorder."""
+    house.sessions((0, 10), (3000, None))
+    house.heard(seen := row(9))
+    house.fake.rows += [seen, row(100), row(2900)]
+    house.clock.moment = at(4000)
+    counted: list[bool] = []
+
+    def count(cursor: Cursor, number: int) -> None:
+        with house.connect() as other, other.transaction(), other.cursor() as waiting:
+            waiting.execute("SET LOCAL lock_timeout = '1s'")
+            gaps.lock(waiting, "ny-1")
+        recount(cursor, number)
+        counted.append(True)
+
+    recount = gaps.recount
+    monkeypatch.setattr(gaps, "recount", count)
+    house.fill()
+    assert house.gaps() == [("ny-1", 10, 3000, "filled", 2)]
+    assert len(house.fake.asked) == 9
+    assert len(counted) == 2, "once when it was filled, and at the end"
+
+
+def test_an_import_counts_what_it_recovered_in_a_gap_that_stays_open(house: House) -> None:
+    house.sessions((0, 10))
+    house.fake.rows.append(row(50))
+    HttpBackfill(house.settings, house.connect, house.sources()[0], now=house.clock).run(Interval(at(0), at(55)))
+    assert house.gaps() == [("ny-1", 10, None, "open", 1)]

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 import pytest
 from support.history import Form, Reply, Row, Site, failure, rows_from, serving, settings
 
-from etl.errors import CdrError, HistoryRefused, HistoryUnavailable, UsageError
+from etl.errors import CdrError, HistoryRefused, HistoryUnavailable, HistoryUnreadable, UsageError
 from etl.history.http import LONGEST_WAIT, PAUSES, HistoryClient, NotUnderstood, Patience
 from etl.history.paging import READINGS
 from etl.model import Interval
@@ -188,7 +188,7 @@ def test_a_set_that_never_holds_still_is_given_up(ask: Ask) -> None:
     site.before = lambda form: site.rows.insert(0, Row(f"x{len(site.asked)}", NOON, NOON))
     asker = ask(site)
     told = asker.told()
-    assert told.startswith("HistoryUnavailable: ")
+    assert told.startswith("HistoryUnreadable: ")
     assert "moved in every reading" in told
     assert len(asker.naps) == READINGS - 1
 
@@ -333,20 +333,23 @@ def test_what_may_pass_is_tried_again(ask: Ask, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "told", "of_window"),
     [
-        ("500", "HTTP 500 Internal Server Error"),
-        ("code 2", "Processing Error: no database (code 2)"),
-        ("cut off", "the connection broke"),
-        ("malformed", "not XML: not_well_formed"),
+        ("500", "HTTP 500 Internal Server Error", True),
+        ("code 2", "Processing Error: no database (code 2)", True),
+        ("cut off", "the connection broke", True),
+        ("429", "HTTP 429", False),
+        ("malformed", "not XML: not_well_formed", True),
     ],
 )
-def test_what_does_not_pass_is_given_up_with_the_reason(ask: Ask, name: str, told: str) -> None:
+def test_what_does_not_pass_is_given_up_with_the_reason(ask: Ask, name: str, told: str, of_window: bool) -> None:
+    """`of_window`: the history answers, so another window may fare better."""
     site = Site(*rows(2))
     site.before = times(99, PASSING[name])
     asker = ask(site)
-    with pytest.raises(HistoryUnavailable, match=re_escape(told)):
+    with pytest.raises(HistoryUnavailable, match=re_escape(told)) as caught:
         asker.ids()
+    assert isinstance(caught.value, HistoryUnreadable) == of_window
     assert asker.naps == list(PAUSES)
     assert len(site.asked) == len(PAUSES) + 1
 
