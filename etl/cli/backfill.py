@@ -12,7 +12,7 @@ from etl.cli.archive import opened
 from etl.cli.common import ConfigOption, JsonOption, finish, note, print_json, safe, set_up_logging, table
 from etl.cli.progress import shown
 from etl.config import Settings
-from etl.errors import UsageError
+from etl.errors import DatabaseError, UsageError
 from etl.history.files import Problem, Trouble
 from etl.jobs.backfill_files import Report, Watch, cores, import_files, preview
 from etl.store.database import require_schema
@@ -78,6 +78,10 @@ def files(
         except KeyboardInterrupt:
             note("interrupted" if dry_run else "interrupted: the same command goes on from here")
             raise typer.Exit(1) from None
+        except DatabaseError:
+            if not dry_run:
+                note("the database was lost: once it is back the same command goes on from here")
+            raise
     print_json(_plain(report)) if as_json else _show(report)
     finish(4 if report.out_of_reach else 0 if report.whole else 5)
 

@@ -25,7 +25,8 @@ from etl.jobs.progress import OnProgress, Progress, unwatched
 from etl.model import Json
 from etl.store import backfill, database, folders
 from etl.store.backfill import Result, Run
-from etl.store.database import Connection
+from etl.store.database import Connection, name_of
+from etl.store.errors import translate
 from etl.store.folders import Mark
 
 CHUNK = 1000
@@ -94,7 +95,7 @@ def import_files(settings: Settings, url: str, paths: Sequence[Path], processes:
             closing(_done(_packed(pieces), settings, url, processes)) as done,
         ):
             for marks, outcome in done:
-                with connection.transaction():
+                with translate(name_of(connection)), connection.transaction():
                     folders.mark(connection, run.id, marks)
                     backfill.progress(connection, run.id, tally.kept + outcome.counts)
                 tally.add(outcome)
@@ -163,13 +164,15 @@ def _noted(url: str, run: Run, tally: _Tally) -> Iterator[None]:
 
     What a run did that has not ended stays as it was noted with the ledger.
     """
+    unnoted = suppress(DatabaseError)  # what is not noted has not ended, and is gone on with all the same
     try:
         yield
     except KeyboardInterrupt:
-        _finish(url, run, "interrupted")
+        with unnoted:
+            _finish(url, run, "interrupted")
         raise
     except CdrError as error:
-        with suppress(DatabaseError):  # what is not noted has not ended, and is gone on with all the same
+        with unnoted:
             _finish(url, run, "failed", told=str(error))
         raise
     _finish(url, run, "done", tally.counts)

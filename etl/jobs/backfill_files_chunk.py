@@ -14,7 +14,8 @@ from etl.ingest.history import HistoryReader, Told
 from etl.jobs.zone_guard import ZoneGuard, withhold
 from etl.model import Quarantined, State
 from etl.store import quarantine, reconcile
-from etl.store.database import Connection
+from etl.store.database import Connection, name_of
+from etl.store.errors import translate
 from etl.store.write import Batch, Writer
 
 BATCH_BYTES = 16_000_000
@@ -95,7 +96,8 @@ class ChunkReader:
 
     def _unknown(self, told: Told) -> int:
         """How many records are of calls that the archive does not have."""
-        with self._connection.transaction(), self._connection.cursor() as cursor:
+        connection = self._connection
+        with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
             return len(told.facts) - len(reconcile.of_known_calls(cursor, told.facts, ()))
 
 

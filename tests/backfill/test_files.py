@@ -16,7 +16,7 @@ import pytest
 from support.metadata import BEGIN, call_id, metadata, write, write_flat, write_nested
 
 from etl.config import HistoryFiles, Settings
-from etl.errors import CdrError, HistoryRefused, SchemaMismatch
+from etl.errors import CdrError, DatabaseUnavailable, HistoryRefused, SchemaMismatch
 from etl.history.files import Problem, Trouble
 from etl.jobs import backfill_files, backfill_files_crew
 from etl.jobs.backfill_files import Report, Watch, import_files, preview
@@ -316,6 +316,53 @@ def test_what_a_process_cannot_do_is_raised_here(run: Import, conn: Connection, 
     finally:
         with conn.transaction():
             conn.execute("ALTER TABLE IF EXISTS cdr.call_away RENAME TO call")
+
+
+def lose(conn: Connection, application: str) -> None:
+    """End the oldest connection of this name to our database, as a server does that is stopped."""
+    rows(
+        conn,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database()"
+        f" AND application_name = '{application}' ORDER BY backend_start LIMIT 1",
+    )
+
+
+def test_a_database_that_goes_away_is_told_as_one_and_the_next_run_goes_on(
+    run: Import, conn: Connection, tmp_path: Path
+) -> None:
+    """The connection that keeps the ledger is lost, in the middle of the run."""
+    write_flat(tmp_path, 40)
+    with pytest.raises(DatabaseUnavailable, match="out of reach"):
+        run(Watch(progress=lambda now: lose(conn, "cdr")))
+    ((result, told),) = rows(conn, "SELECT result, told FROM cdr.backfill_run")
+    assert (result, "out of reach" in told) == ("failed", True)
+    report = run()
+    assert (report.resumed, report.counts["files"], len(calls(conn))) == (True, 40, 40)
+
+
+@pytest.mark.slow
+def test_a_database_that_a_process_loses_is_told_as_one_and_the_next_run_goes_on(
+    run: Import, conn: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill_files_crew, "AHEAD", 2)
+    write_flat(tmp_path, 100)
+
+    def lose_both(now: Progress) -> None:
+        for _ in range(2):
+            lose(conn, "cdr backfill")
+
+    with pytest.raises(DatabaseUnavailable, match="out of reach"):
+        run(Watch(progress=lose_both), processes=2)
+    report = run(processes=2)
+    assert (report.resumed, report.counts["files"], len(calls(conn))) == (True, 100, 100)
+
+
+def test_a_dry_run_that_loses_the_database_tells_so(
+    conn: Connection, embedded_url: str, run: Import, tmp_path: Path
+) -> None:
+    write_flat(tmp_path, 40)
+    with pytest.raises(DatabaseUnavailable, match="out of reach"):
+        preview(SETTINGS, embedded_url, [tmp_path], 1, Watch(progress=lambda now: lose(conn, "cdr")))
 
 
 # Trying it out --------------------------------------------------------------------------------------------------

@@ -146,6 +146,25 @@ def test_a_signal_leaves_a_state_from_which_the_next_run_goes_on(
     assert json.loads(last.stdout)["counts"]["files"] == FILES
 
 
+def test_a_database_that_is_stopped_ends_the_command_with_3_and_the_next_run_goes_on(
+    embedded_server: Server, embedded_database: str, files: Path, tmp_path: Path
+) -> None:
+    words = command(tmp_path, embedded_database, files, "--processes", "2")
+    running = start(words)
+    soon(lambda: done(embedded_database) > 0 or running.poll() is not None, "it has begun")
+    embedded_server.cluster.stop()
+    try:
+        out, err = running.communicate(timeout=PATIENCE)
+    finally:
+        embedded_server.restart()
+    assert (running.returncode, out) == (3, b"")
+    assert b"the same command goes on from here" in err
+    assert b"Traceback" not in err
+    last = subprocess.run(words, env=ENV, capture_output=True, check=False)
+    assert last.returncode == 0, last.stderr
+    assert json.loads(last.stdout)["counts"]["files"] == FILES
+
+
 _MEASURED = """
 import re, resource, runpy, sys
 from pathlib import Path
