@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from etl import config
+from etl.calls.history import SKEW
 from etl.cli.accept import whoever
 from etl.cli.archive import Archive, opened
 from etl.cli.common import ConfigOption, JsonOption, data, finish, moment, note, print_json, set_up_logging, table
@@ -26,6 +28,8 @@ from etl.store.verify import Finding, findings
 
 SHOWN = 200
 """Findings in a table; JSON has all of them."""
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""No recorded call is older."""
 LEGEND = {
     "compared": "records of the history that were compared",
     "missing": "in the history, not archived",
@@ -39,7 +43,7 @@ LEGEND = {
     "filtered": "left out by a recorder's extensions",
     "unfinished": "shown by the history as not finished",
     "outside": "shown by the history, began before or after",
-    "skipped": "documents without a record",
+    "skipped": "files without a record",
     "unreadable": "documents and records that could not be understood",
 }
 """What is counted, in the order in which it is shown."""
@@ -75,20 +79,40 @@ def verify(
     """
     set_up_logging()
     settings = config.load(config_file)
-    span = _span(from_, to)
-    with opened(settings) as archive, _source(settings, source) as history, _begun(archive) as connection:
-        report = _run(archive, connection, settings, history, span, repair)
-        (_print if as_json else _show)(report, connection)
+    span = _span(from_, to, datetime.now(UTC) + SKEW)
+    try:
+        with opened(settings) as archive, _source(settings, source) as history, _begun(archive) as connection:
+            report = _run(archive, connection, settings, history, span, repair)
+            (_print if as_json else _show)(report, connection)
+    except KeyboardInterrupt:
+        note("interrupted: nothing is left half done; the same command begins anew")
+        raise typer.Exit(1) from None
     finish(0 if report.agrees else 5)
 
 
-def _span(from_: str, to: str) -> Interval:
-    start, end = moment(from_), moment(to)
-    assert start is not None
-    assert end is not None
+def _span(from_: str, to: str, latest: datetime) -> Interval:
+    """The span to compare, which ends at `latest` at the latest: there is no history of the future."""
+    start, end = _time("--from", from_), _time("--to", to)
     if start >= end:
         raise UsageError(f"--to {to} is not after --from {from_}")
-    return Interval(start, end)
+    if start >= latest:
+        raise UsageError(f"--from {from_} lies in the future")
+    if end > latest:
+        note(f"the future is left out: what began before {latest:%Y-%m-%d %H:%M:%S} UTC is compared")
+    return Interval(start, min(end, latest))
+
+
+def _time(option: str, text: str) -> datetime:
+    """A time of the command line, in UTC."""
+    try:
+        read = moment(text)
+        assert read is not None
+        time = read.astimezone(UTC)
+    except (OverflowError, ValueError):  # at the ends of the calendar a zone leads beyond it
+        time = EARLIEST - SKEW
+    if time < EARLIEST:
+        raise UsageError(f"{option} {text} is no time of a recorded call: give one between {EARLIEST:%Y} and today")
+    return time
 
 
 @contextmanager
@@ -120,11 +144,7 @@ def _run(
             second = stack.enter_context(archive.connect())
             mending = jobs.Repair(second, Interpreter(settings), Author(whoever(), None))
         watch = stack.enter_context(shown("verify"))
-        try:
-            return jobs.verify(connection, settings, history, span, repair=mending, on_progress=watch)
-        except KeyboardInterrupt:
-            note("interrupted: nothing is left half done; the same command begins anew")
-            raise typer.Exit(1) from None
+        return jobs.verify(connection, settings, history, span, repair=mending, on_progress=watch)
 
 
 def _show(report: jobs.Report, connection: Connection) -> None:

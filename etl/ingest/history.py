@@ -23,7 +23,7 @@ class Told:
     """What a piece of the history came to.
 
     `strangers` are facts only if their calls are known: calls that a recorder's filter leaves out. `skipped` counts
-    documents without any record.
+    documents without any record; a page without rows is none of them.
     """
 
     facts: list[Fact] = field(default_factory=list)
@@ -60,6 +60,7 @@ class HistoryReader:
             told.quarantined.append(Quarantined(observed_at, None, origin, error.reason, body, note=note))
             return told
         self._add(told, find_records(root, self._sources[kind].dialect), kind, origin, observed_at)
+        told.skipped += not told.read and not told.quarantined
         return told
 
     def rows(self, found: Found, observed_at: datetime) -> Told:
@@ -73,7 +74,6 @@ class HistoryReader:
             fact = read_fact(record, kind, observed_at, self._sources[kind].reading)
             (told.facts if self._wanted(record, fact) else told.strangers).append(fact)
         told.quarantined += _quarantined(found.bad, kind, origin, observed_at)
-        told.skipped += not found.records and not found.bad
 
     def _wanted(self, record: Record, fact: Fact) -> bool:
         source = self._filters.get(fact.located or "")

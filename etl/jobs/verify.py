@@ -96,7 +96,8 @@ def verify(
         work.find_extra()
         report = work.report()
     except KeyboardInterrupt:
-        store.finish(connection, run, "interrupted", work.counts)
+        with suppress(DatabaseError):
+            store.finish(connection, run, "interrupted", work.counts)
         raise
     except CdrError as error:
         with suppress(DatabaseError):

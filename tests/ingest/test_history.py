@@ -156,6 +156,10 @@ def test_other_xml_is_skipped_and_counted() -> None:
     assert (told.facts, told.quarantined, told.skipped) == ([], [], 1)
 
 
+def test_a_page_without_rows_is_no_document_of_another_kind() -> None:
+    assert rows("").skipped == 0
+
+
 def test_what_a_recorders_filter_leaves_out_is_a_stranger_unless_it_is_another_recorders() -> None:
     ours, strange = record(location="NY-RECORDER", source_caller_id="1000"), record(location="NY-RECORDER")
     told = rows(f"{ours}{strange}{record(location='elsewhere')}", extensions=["1000"])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from support.history import Row, Site, serving
+from support.history import Form, Row, Site, serving
 from support.verifying import NOON, SPAN, Call, World, every_field
 
 from etl.cli import main
@@ -166,6 +168,68 @@ def test_an_interrupted_run_says_that_it_begins_anew(
     result = cdr(files)
     assert result.code == 1
     assert "the same command begins anew" in result.err
+
+
+def test_an_interruption_at_any_time_ends_with_1(
+    cdr: Cdr, world: World, files: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for place in ("require_schema", "findings"):
+        with monkeypatch.context() as patch:
+            patch.setattr(command, place, interrupted)
+            assert cdr(files).code == 1
+
+
+def test_ctrl_c_while_the_history_answers_ends_with_1(embedded_database: str, world: World, tmp_path: Path) -> None:
+    site = Site()
+    processes: list[subprocess.Popen[str]] = []
+
+    def interrupt(_: Form) -> None:
+        processes.pop().send_signal(signal.SIGINT)
+
+    site.before = interrupt
+    with serving(site) as url:
+        (tmp_path / "cdr.toml").write_text(f'[database]\nurl = "{embedded_database}"\n[history.http]\nurl = "{url}"\n')
+        words = [sys.executable, "-m", "etl.cli", "verify", "--from", "2024-05-01T12:00Z", "--to", "2024-05-01T13:00Z"]
+        environment = {**os.environ, "CDR_CONFIG": str(tmp_path / "cdr.toml")}
+        with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            processes.append(process)
+            told = process.communicate(timeout=60)[1]
+    assert (process.returncode, told.count("begins anew")) == (1, 1)
+    assert world.rows("SELECT result FROM cdr.verify_run") == [("interrupted",)]
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        ("0001-01-01", "2024-05-01"),
+        ("0001-01-01T00:00+14:00", "2024-05-01"),
+        ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.5-14:00"),
+        ("2024-05-01", "0001-01-01"),
+    ],
+)
+def test_times_at_which_nobody_called_are_a_mistake_of_use(
+    cdr: Cdr, world: World, files: str, span: tuple[str, str]
+) -> None:
+    result = cdr(files, "--from", span[0], "--to", span[1])
+    assert result.code == 2, result.err
+    assert world.rows("SELECT count(*) FROM cdr.verify_run") == [(0,)]
+
+
+def test_the_future_is_left_out(cdr: Cdr, world: World, files: str) -> None:
+    result = cdr(files, "--from", SPAN.start.isoformat(), "--to", "9999-12-31", "--json")
+    told = json.loads(result.out)
+    assert datetime.now(UTC) < datetime.fromisoformat(told["to"]) + timedelta(minutes=1)
+    assert datetime.fromisoformat(told["to"]) <= datetime.now(UTC) + timedelta(minutes=1)
+    assert "the future" in result.err
+
+
+def test_json_without_findings_is_one_document(cdr: Cdr, world: World, files: str) -> None:
+    world.archive(*CALLS[:2])
+    told = json.loads(cdr(files, "--json").out)
+    assert (told["findings"], told["agrees"]) == ([], True)
 
 
 def test_a_name_does_not_steer_the_terminal(cdr: Cdr, world: World, files: str) -> None:
