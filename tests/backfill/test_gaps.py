@@ -376,12 +376,16 @@ def test_a_window_that_cannot_be_read_keeps_no_later_gap_from_being_filled(house
     assert house.todo().gaps[0].read_at == at(4000), "so it is not due at once"
 
 
-def test_three_rows_in_a_wrong_zone_keep_no_later_gap_from_being_filled(house: House) -> None:
+@pytest.mark.parametrize("count", [3, 30])
+def test_a_window_in_a_wrong_zone_keeps_no_later_gap_from_being_filled(house: House, count: int) -> None:
     two_outages(house)
-    house.fake.rows += [Row(id_at(at(minute - 60), minute), at(minute), at(minute + 1)) for minute in (12, 13, 14)]
+    odd = (10 + number / 4 for number in range(count))
+    house.fake.rows += [
+        Row(id_at(at(minute - 60), number), at(minute), at(minute + 1)) for number, minute in enumerate(odd)
+    ]
     report = house.fill()
     assert [gap[3] for gap in house.gaps()] == ["open", "filled"]
-    assert "3 of 4 rows" in (report.failure or "")
+    assert f"{count} of {count + 1} rows" in (report.failure or "")
 
 
 def test_after_three_windows_that_cannot_be_read_the_rest_waits_and_these_are_noted(house: House) -> None:
