@@ -129,6 +129,8 @@ def _show_http(report: backfill_http.Report) -> None:
         note("'cdr backfill gaps' reads what each of them needs")
     for line in _doubts(report.counts):
         note(line)
+    if report.late_until:
+        note(f"rows of this time may appear until {report.late_until:%Y-%m-%d %H:%M:%S} UTC: run this again then")
     if report.failure:
         note(report.failure)
 

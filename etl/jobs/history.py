@@ -34,6 +34,8 @@ BATCH = 2_000
 """Records that are merged in one transaction, at least."""
 OLDEST = timedelta(days=1)
 """A metadata file is written when its call has ended: one modified so long before a span holds no call of it."""
+NOT_STORED = "The last of them were not stored; what was stored before, 'cdr rebuild' mends in the right zone."
+"""What becomes of rows in a wrong zone."""
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 OnWritten: TypeAlias = Callable[[Written], None]
@@ -178,6 +180,7 @@ class Intake:
     on_written: OnWritten = lambda _: None
     counts: Counter[str] = field(default_factory=Counter)
     unseen: set[str] = field(default_factory=set)
+    run_guard: ZoneGuard | None = None  # for all that a run reads; each other is for what is read at once
     _spans: Spans = ()
     _starts: list[datetime] = field(default_factory=list)
     _waiting: Told = field(default_factory=Told)
@@ -188,11 +191,12 @@ class Intake:
         self._spans = union(widened(span) for span in spans)
         self._starts = [span.start for span in self._spans]
         self._waiting = Told()
-        self._guard = ZoneGuard(self.zone_key)
+        self._guard = ZoneGuard(self.zone_key, NOT_STORED)
 
     def take(self, told: Told) -> set[str]:
         """Returns the ids of the wanted calls. Raises WrongZone, DatabaseError."""
-        self._guard.see(told.read)
+        for guard in self._guards:
+            guard.see(told.read)
         facts, strangers = ([fact for fact in each if self._wanted(fact)] for each in (told.facts, told.strangers))
         self.counts["records"] += len(told.read)
         self.counts["outside"] += len(told.read) - len(facts) - len(strangers)
@@ -209,8 +213,9 @@ class Intake:
     def flush(self) -> None:
         """Store what waits."""
         waiting, self._waiting = self._waiting, Told()
-        self._guard.check()
-        if self._guard.doubtful:
+        for guard in self._guards:
+            guard.check()
+        if any(guard.doubtful for guard in self._guards):
             self.counts["withheld"] += withhold(self.connection, waiting)
         if not (waiting.read or waiting.quarantined):
             return
@@ -222,6 +227,11 @@ class Intake:
         self.counts["completed"] += len(written.completed)
         self.counts["quarantined"] += sum(written.quarantined.values())
         self.on_written(written)
+
+    @property
+    def _guards(self) -> tuple[ZoneGuard, ...]:
+        """A zone can be wrong for half of the year, and at a quiet site only many windows together tell."""
+        return (self._guard,) if self.run_guard is None else (self._guard, self.run_guard)
 
     def _count(self, told: Told) -> None:
         states = history_reads.states(self.connection, {(fact.call_id, fact.id_time) for fact in told.facts})
@@ -262,10 +272,15 @@ class Reading:
     settings: Settings
 
     @property
+    def settled(self) -> datetime:
+        """Up to here the source shows everything: no row can be late any more."""
+        return self.read_at - self.source.delay
+
+    @property
     def held(self) -> Held:
         """The calls that it has to show."""
         kept_from = expired_before(self.settings.retention.keep, self.read_at)
-        return Held(self.source.name, self.read_at - self.source.delay, self.read_at, kept_from)
+        return Held(self.source.name, self.settled, self.read_at, kept_from)
 
     def read(self, spans: Spans, claims: Iterable[Claim]) -> None:
         """Read these spans, store what they show, and note in the claims which witnesses were among the rows."""

@@ -10,10 +10,12 @@ import pytest
 from support.gaps import House, Row, at, row
 
 from etl.errors import HistoryRefused
+from etl.ingest.interpret import Interpreter
 from etl.jobs.backfill_http import HttpBackfill, Report
 from etl.jobs.progress import Progress
 from etl.jobs.zone_guard import ZoneGuard
 from etl.model import Fact, Interval, Kind
+from etl.store.rebuild import rebuild
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +133,71 @@ def test_a_wrong_zone_stops_the_run_before_anything_is_stored(house: House) -> N
     assert "3 of 3 rows of the history start 4 hours earlier" in report.failure
     assert "history.http.timezone" in report.failure
     assert house.calls() == before
+
+
+def in_new_york(house: House, rows: list[Row]) -> None:
+    """The history writes the times of New York, and we believe that they are UTC."""
+    house.fake.zone = ZoneInfo("America/New_York")
+    house.fake.rows += rows
+
+
+def test_a_quiet_site_in_a_wrong_zone_is_refused_although_no_window_has_three_rows(house: House) -> None:
+    house.clock.moment = at(3000)
+    in_new_york(house, [row(360 * window + minute) for window in range(2, 7) for minute in (100, 200)])
+    report = imported(house, Interval(at(0), at(2880)))
+    assert report.failure is not None
+    assert "4 of 4 rows of the history start 4 hours earlier" in report.failure
+    assert "'cdr rebuild'" in report.failure
+    assert len(house.states()) == 2
+
+
+def test_what_was_stored_in_a_wrong_zone_is_mended_by_a_rebuild_and_the_run_begins_anew(house: House) -> None:
+    """Its windows asked for other times: going on behind them would leave their calls out for ever."""
+    house.clock.moment = at(3000)
+    calls = [row(360 * window + minute) for window in range(7) for minute in (100, 200)]
+    in_new_york(house, calls)
+    span = Interval(at(0), at(2880))
+    assert imported(house, span).failure
+    house.history = {"http": {"url": "http://history.example", "delay": "15m", "timezone": "America/New_York"}}
+    house.fake.believed = house.fake.zone
+    with house.connect() as opened:
+        assert sum(page.calls_changed for page in list(rebuild(opened, Interpreter(house.settings).reread))[-1:]) == 2
+    assert house.ask("SELECT * FROM cdr.call WHERE 'zone_suspect' = ANY(quality)") == []
+    report = imported(house, span)
+    assert (report.since, report.failure, report.counts["records"]) == (None, None, len(calls))
+    assert dict(house.ask("SELECT call_id, start_time FROM cdr.call")) == {each.call_id: each.start for each in calls}
+
+
+def test_a_run_that_goes_on_reads_again_what_may_have_come_late(house: House) -> None:
+    late = row(355, appears=at(368))
+    house.fake.rows += [row(5), late]
+    house.clock.moment = at(361)
+
+    def fail_later(number: int) -> None:
+        house.fake.fails = number == 2
+
+    house.fake.searching = fail_later
+    assert imported(house).failure
+    house.clock.moment = at(3000)
+    assert imported(house).since == at(346)
+    assert late.call_id in house.states()
+
+
+def test_a_run_goes_on_no_earlier_than_its_start(house: House) -> None:
+    house.history["http"]["delay"] = "12h"
+    house.clock.moment = at(361)
+
+    def fail_later(number: int) -> None:
+        house.fake.fails = number == 2
+
+    house.fake.searching = fail_later
+    assert [imported(house).since for _ in range(2)] == [None, at(0)]
+
+
+@pytest.mark.parametrize(("minute", "until"), [(1455, None), (1454, 1455), (700, 1455)])
+def test_it_is_told_until_when_rows_may_be_late(house: House, minute: float, until: float | None) -> None:
+    house.clock.moment = at(minute)
+    assert imported(house).late_until == (at(until) if until else None)
 
 
 def test_gaps_of_the_span_are_filled_and_what_stays_open_is_told(house: House) -> None:
