@@ -11,7 +11,7 @@ import typer
 
 from etl import config
 from etl.cli.archive import Archive, opened
-from etl.cli.common import ConfigOption, JsonOption, finish, moment, note, print_json, set_up_logging, table
+from etl.cli.common import ConfigOption, JsonOption, finish, note, print_json, set_up_logging, span, table
 from etl.cli.progress import shown
 from etl.config import Settings
 from etl.errors import UsageError
@@ -19,7 +19,6 @@ from etl.jobs import backfill_gaps, backfill_http
 from etl.jobs.backfill_gaps import GapBackfill, GapReport
 from etl.jobs.backfill_http import HttpBackfill
 from etl.jobs.history import sources
-from etl.model import Interval
 from etl.store.database import require_schema
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing.")]
@@ -57,7 +56,7 @@ def http(
     """
     set_up_logging()
     settings = config.load(config_file)
-    wanted = _span(from_, to)
+    wanted = span(from_, to)
     if settings.history.http is None:
         raise UsageError("no history over HTTP is configured: add [history.http] with its url")
     with _ready(settings, dry_run=dry_run) as archive, sources(settings) as histories, shown("http") as progress:
@@ -105,15 +104,6 @@ def _ready(settings: Settings, *, dry_run: bool) -> Iterator[Archive]:
         except KeyboardInterrupt:
             note("interrupted" if dry_run else "interrupted: the same command goes on from here")
             raise typer.Exit(1) from None
-
-
-def _span(from_: str, to: str) -> Interval:
-    start, end = moment(from_), moment(to)
-    assert start is not None
-    assert end is not None
-    if not start < end:
-        raise UsageError(f"--to {to} is not after --from {from_}")
-    return Interval(start.astimezone(UTC), end.astimezone(UTC))
 
 
 def _resumed(at: datetime) -> None:

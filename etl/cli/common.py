@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etl.errors import UsageError
+from etl.model import Interval
 
 ConfigOption = Annotated[
     Path | None,
@@ -33,6 +34,11 @@ notes = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 """Progress and notes: stderr."""
 data = Console(highlight=False, markup=False)
 """Results: stdout."""
+
+EARLIEST = 1971
+"""The first year of a time that may be asked for: no such call began before."""
+LATEST = 9998
+"""The last year of a span: room is left for zones and delays."""
 
 
 def set_up_logging(*, verbose: bool = False, as_json: bool = False) -> None:
@@ -116,14 +122,38 @@ def safe(value: object) -> str:
 
 
 def moment(text: str | None) -> datetime | None:
-    """A time from the command line: ISO 8601; without a zone the machine's local zone, which is said."""
+    """A time from the command line: ISO 8601; without a zone the machine's local zone, which is said.
+
+    Raises UsageError, also for a year in which no call can be.
+    """
     if text is None:
         return None
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f'"{text}" is not a time; write ISO 8601, such as 2026-03-01T08:00+01:00') from None
+    if read.year < EARLIEST:
+        raise _out_of_range(text)
     if read.tzinfo is None:
-        read = read.astimezone()
+        try:
+            read = read.astimezone()
+        except (OverflowError, ValueError):  # at the end of the calendar a zone leads beyond it
+            raise _out_of_range(text) from None
         note(f"{text} is read in this machine's zone: {read.isoformat()}")
     return read
+
+
+def _out_of_range(text: str) -> UsageError:
+    return UsageError(f"{text} is out of range: write a time of the years {EARLIEST} to {LATEST}")
+
+
+def span(from_: str, to: str) -> Interval:
+    """The time from `--from` to `--to`, in UTC. Raises UsageError where it is empty or no such time."""
+    start, end = moment(from_), moment(to)
+    assert start is not None
+    assert end is not None
+    if max(start.year, end.year) > LATEST:
+        raise _out_of_range(to if end.year > LATEST else from_)
+    if start >= end:
+        raise UsageError(f"--to {to} is not after --from {from_}")
+    return Interval(start.astimezone(UTC), end.astimezone(UTC))

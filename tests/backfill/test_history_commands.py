@@ -156,6 +156,11 @@ def test_an_interrupted_command_says_that_the_same_goes_on(cdr: Cdr, house: Hous
         (("http", *SPAN), "no history over HTTP is configured"),
         (("http", "--from", "2024-05-01T13:00Z", "--to", "2024-05-01T13:00Z"), "is not after"),
         (("http", "--from", "yesterday", "--to", "2024-05-01T13:00Z"), "is not a time"),
+        (("http", "--from", "0001-01-01", "--to", "2024-05-01T13:00Z"), "0001-01-01 is out of range"),
+        (
+            ("http", "--from", "2024-05-01T13:00Z", "--to", "9999-12-31T23:59-14:00"),
+            "write a time of the years 1971 to",
+        ),
     ],
 )
 def test_wrong_usage_is_told(cdr: Cdr, words: tuple[str, ...], said: str) -> None:
