@@ -149,6 +149,11 @@ def test_a_call_that_is_shown_twice_is_judged_by_what_came_last(world: World) ->
     assert not world.verify(History([FIRST, other], page=1)).agrees
 
 
+def test_an_unfinished_record_does_not_take_the_place_of_a_finished_one(world: World) -> None:
+    world.archive(FIRST)
+    assert world.verify(History([FIRST, replace(FIRST, state="0")], page=1)).counts == {"compared": 1}
+
+
 def test_a_history_in_a_wrong_zone_is_not_compared(world: World) -> None:
     shifted = [_Shifted(number) for number in range(4)]
     with pytest.raises(HistoryRefused, match=r"history\.http\.timezone .* run this again\. The comparison ends here"):
