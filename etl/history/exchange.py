@@ -74,6 +74,7 @@ class Exchange:
         self._limit = limit
         self._patience = patience
         self._now = now
+        self._shaking_hands = False
         timeout = httpx.Timeout(patience.silence, connect=patience.connect)
         self._client = httpx.Client(
             verify=_trust(settings.ca), timeout=timeout, trust_env=False, follow_redirects=False
@@ -102,8 +103,11 @@ class Exchange:
         """
         until = monotonic() + self._patience.whole
         auth = httpx.BasicAuth(*login) if login else None
+        self._shaking_hands = False
         try:
-            with self._client.stream("POST", self._url, data=form, auth=auth) as response:
+            with self._client.stream(
+                "POST", self._url, data=form, auth=auth, extensions={"trace": self._note}
+            ) as response:
                 body = self._body(response, until)
         except httpx.RequestError as error:
             raise self._plainly(error) from None
@@ -111,6 +115,11 @@ class Exchange:
             raise HistoryRefused(_redirected(response, self.where))
         wait = _seconds(response.headers.get("Retry-After", ""), self._now())
         return Answer(response.status_code, body, self._now(), wait)
+
+    def _note(self, event: str, _info: Mapping[str, object]) -> None:
+        """What httpcore is about: a connection that nobody answers, and TLS that nobody answers, both time out."""
+        if event == "connection.start_tls.started":
+            self._shaking_hands = True
 
     def _body(self, response: httpx.Response, until: float) -> bytes:
         body = bytearray()
@@ -130,7 +139,9 @@ class Exchange:
         tls = next((each for each in _causes(error) if isinstance(each, ssl.SSLError)), None)
         if tls is not None:
             return _tls_failure(tls, self.where)
-        if isinstance(error, httpx.ConnectTimeout):
+        if isinstance(error, httpx.ConnectTimeout) and self._shaking_hands:
+            told = f"TLS got no answer within {self._patience.connect:g} s; is the port of history.http.url right, or should it be http?"
+        elif isinstance(error, httpx.ConnectTimeout):
             told = f"no connection within {self._patience.connect:g} s; is there a firewall between?"
         elif isinstance(error, httpx.ConnectError):
             told = f"cannot connect: {error}; is history.http.url right?"

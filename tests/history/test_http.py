@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -514,6 +515,15 @@ def test_tls_with_a_source_that_speaks_none_is_refused_at_once(keys: Path) -> No
         asker = Asker(url.replace("http:", "https:"), ca=keys / "authority.pem")
         assert "does not speak TLS on this port" in asker.told()
     assert not asker.naps
+
+
+@pytest.mark.slow
+def test_tls_with_a_source_that_waits_for_more_names_tls_and_no_firewall(keys: Path) -> None:
+    """A server without TLS may take the first bytes of a handshake for the beginning of a request."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/api"
+        told = Asker(url, patience=Patience(connect=0.1, silence=5, whole=5), ca=keys / "authority.pem").told()
+    assert "TLS got no answer within 0.1 s; is the port of history.http.url right, or should it be http?" in told
 
 
 def test_a_file_of_authorities_that_cannot_be_read_is_named(tmp_path: Path) -> None:
