@@ -67,16 +67,20 @@ class FileRead:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a folder is done: its first `entries` entries, in its own order, and the digest of their names."""
+    """How far a folder is done: its first `entries` entries, in its own order, and the digest of their names.
+
+    Files among them that were modified at `since` (UTC) or later do not count as done.
+    """
 
     entries: int
     digest: bytes
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """The next metadata files of a folder, by name. `place`: how far the folder is done once they are; None for a
-    file that was asked for by itself."""
+    file that was asked for by itself, and for those that are only read again."""
 
     folder: str
     names: tuple[str, ...]
@@ -92,7 +96,7 @@ Known: TypeAlias = Callable[[str], Place | None]
 
 
 def walk(root: str, tell: Tell, known: Known = lambda _: None, size: int = PIECE) -> Iterator[Piece]:
-    """All metadata files below a root, or the file that it is, depth first; links are followed.
+    """All metadata files below a root, or the file that it is; links are followed, and one folder is open at a time.
 
     What is `known` to be done of a folder is left out if the same names still stand there in the same order; where
     they don't, the folder is done again. Folders inside it are entered in any case.
@@ -175,7 +179,8 @@ class _Moved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A folder that is being read. `identity`: device and inode, by which a loop is seen."""
+    """A folder whose pieces or inner folders are being gone through. `identity`: device and inode, by which a loop is
+    seen."""
 
     identity: tuple[int, int]
     steps: Iterator[Piece | str]
@@ -209,19 +214,24 @@ def _enter(path: str, above: list[_Open], tell: Tell, known: Known, size: int) -
 
 
 def _steps(path: str, tell: Tell, known: Known, size: int) -> Iterator[Piece | str]:
-    """The pieces of one folder, and the paths of the folders in it."""
-    place = known(path)
+    """The pieces of one folder, then the paths of the folders in it: it is closed by then, since trees are deeper than
+    a process may have files open."""
+    place, inner = known(path), list[str]()
     try:
         try:
-            yield from _listed(path, tell, place, size)
+            yield from _listed(path, tell, place, size, inner)
         except _Moved:
-            yield from _listed(path, tell, None, size)
+            inner.clear()
+            yield from _listed(path, tell, None, size, inner)
     except OSError as error:
         tell(_problem(path, error))
+    for name in inner:
+        yield os.path.join(path, name)  # noqa: PTH118
 
 
-def _listed(path: str, tell: Tell, done: Place | None, size: int) -> Iterator[Piece | str]:
-    """One reading of a folder; raises `_Moved` where what is done is not found again, `OSError`."""
+def _listed(path: str, tell: Tell, done: Place | None, size: int, inner: list[str]) -> Iterator[Piece]:
+    """One reading of a folder, with the names of its `inner` folders; raises `_Moved` where what is done is not found
+    again, `OSError`."""
     digest, count, skipped = blake2b(digest_size=16), 0, done.entries if done else 0
     names: list[str] = []
     with os.scandir(path) as entries:
@@ -229,18 +239,28 @@ def _listed(path: str, tell: Tell, done: Place | None, size: int) -> Iterator[Pi
             count += 1
             digest.update(os.fsencode(entry.name) + b"\0")
             if _is_folder(entry, tell):
-                yield entry.path
-            elif count > skipped and _is_metadata(entry.name):
+                inner.append(entry.name)
+            elif _is_metadata(entry.name) and (count > skipped or _changed(entry, done)):
                 names.append(entry.name)
             if done and count == skipped and digest.digest() != done.digest:
                 raise _Moved
             if len(names) >= size:
-                yield Piece(path, tuple(names), Place(count, digest.digest()))
+                yield Piece(path, tuple(names), Place(count, digest.digest()) if count >= skipped else None)
                 names.clear()
     if count < skipped:
         raise _Moved
     if names:
         yield Piece(path, tuple(names), Place(count, digest.digest()))
+
+
+def _changed(entry: os.DirEntry[str], done: Place | None) -> bool:
+    """Whether a file was modified since it was done; of one that is gone by now there is nothing new."""
+    if done is None or done.since is None:
+        return False
+    try:
+        return entry.stat().st_mtime >= done.since.timestamp()
+    except OSError:
+        return False
 
 
 def _is_metadata(name: str) -> bool:

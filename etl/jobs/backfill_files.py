@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import chain, islice
 from pathlib import Path
 from uuid import UUID
@@ -31,6 +32,8 @@ from etl.store.folders import Mark
 
 CHUNK = 1000
 """Files for one process at a time; a transaction of about as many facts is what the merge likes best."""
+SKEW = timedelta(minutes=1)
+"""By how much the clock of a file server may be behind that of the database."""
 SHOWN = 100
 """How many problems a report names; all of them are told while the run lasts."""
 
@@ -238,8 +241,9 @@ def _packed(pieces: Iterable[Piece]) -> Iterator[Chunk]:
 
 
 def _known(connection: Connection, run: Run, folder: str) -> Place | None:
+    """How far the run is in a folder. A file that was modified since it began may have been read before that."""
     mark = folders.find(connection, run.id, folder)
-    return None if mark is None else Place(mark.entries, mark.digest)
+    return None if mark is None else Place(mark.entries, mark.digest, run.started_at - SKEW)
 
 
 def _absolute(paths: Sequence[Path]) -> list[str]:

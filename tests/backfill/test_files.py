@@ -250,10 +250,30 @@ def test_what_appears_after_an_interruption_is_read_too(run: Import, conn: Conne
     assert calls(conn) == [call_id(number) for number in range(57)]
 
 
+def test_a_file_that_changes_after_it_was_read_is_read_again_by_the_run_that_goes_on(
+    run: Import, conn: Connection, tmp_path: Path
+) -> None:
+    """The names in the folder are the same, so it counts as done; the others are not read again."""
+    write_flat(tmp_path, 40)
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_after(10))
+    done = calls(conn)
+    first = next(
+        path
+        for path in tmp_path.iterdir()
+        if path.stem in {str(number) for number in range(40) if call_id(number) in done}
+    )
+    write(first, metadata(99), at=datetime.now(UTC))
+    report = run()
+    assert (report.resumed, report.counts["files"]) == (True, 41)
+    assert call_id(99) in calls(conn)
+
+
 def test_folders_are_told_of_once_however_often_a_run_goes_on(run: Import, conn: Connection, tmp_path: Path) -> None:
     write_flat(tmp_path, 40)
     (tmp_path / "gone").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.xml")
+    os.utime(tmp_path / "pipe.xml", (0, 0))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             run(stop_after(0))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.history.files import FileRead, Piece, Place, Problem, Trouble, read_file, scan, walk
@@ -91,6 +93,24 @@ def test_a_folder_that_changed_where_it_was_done_is_done_again(
     assert sorted(again.names) == sorted(each.name for each in tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("size", [1, 10])
+def test_a_file_that_changed_since_it_was_done_is_handed_out_again(
+    tmp_path: Path, problems: list[Problem], size: int
+) -> None:
+    """And what is noted of it takes nothing back of what is done."""
+    for number in range(10):
+        put(tmp_path / f"{number}.xml")
+    first, second = walk(str(tmp_path), problems.append, size=5)
+    since = WRITTEN + timedelta(hours=1)
+    put(tmp_path / first.names[1], at=since)
+    put(tmp_path / first.names[3], at=since - timedelta(seconds=1))
+    assert first.place
+    known = {str(tmp_path): replace(first.place, since=since)}
+    again = list(walk(str(tmp_path), problems.append, known.get, size=size))
+    assert [name for piece in again for name in piece.names] == [first.names[1], *second.names]
+    assert all(piece.place is None or piece.place.entries >= 5 for piece in again)
+
+
 Tree = dict[str, "Tree | None"]
 names = st.sampled_from(["a.xml", "b.XML", "c.xml", "d.txt", "e", "f.xml", "g"])
 trees: st.SearchStrategy[Tree] = st.recursive(
@@ -116,6 +136,7 @@ def xml_files(tree: Tree, folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@settings(deadline=None)
 @given(tree=trees, size=st.integers(1, 3), data=st.data())
 def test_any_tree_stopped_anywhere_and_changed_there_is_read_whole(tree: Tree, size: int, data: st.DataObject) -> None:
     """What the first walk handed out up to a stop is done; a second one hands out all the rest, and what is new."""
@@ -183,8 +204,27 @@ def test_a_folder_that_vanishes_before_it_is_entered_is_told_and_the_rest_is_rea
     assert [(each.path, each.trouble) for each in problems] == [(str(tmp_path / "a"), Trouble.VANISHED)]
 
 
+def test_a_folder_that_cannot_be_opened_is_told_and_the_rest_is_read(
+    tmp_path: Path, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "a/1.xml")
+    put(tmp_path / "b/2.xml")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if path == str(tmp_path / "a"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert found(tmp_path, problems.append) == ["b/2.xml"]
+    assert [(each.path, each.told) for each in problems] == [(str(tmp_path / "a"), "Too many open files")]
+
+
 @pytest.mark.slow
-def test_folders_nested_deeper_than_functions_are_read(tmp_path: Path, problems: list[Problem]) -> None:
+def test_folders_nested_deeper_than_functions_and_than_files_may_be_open_are_read(
+    tmp_path: Path, problems: list[Problem]
+) -> None:
     home, depth = Path.cwd(), 1500
     try:
         os.chdir(tmp_path)
@@ -195,7 +235,8 @@ def test_folders_nested_deeper_than_functions_are_read(tmp_path: Path, problems:
     finally:
         os.chdir(home)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(limits[0], 4096), limits[1]), limits[1]))
+    few = max(int(each) for each in os.listdir("/proc/self/fd")) + 3  # noqa: PTH208 - numbers
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
     try:
         (path,) = found(tmp_path, problems.append)
     finally:
