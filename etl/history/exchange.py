@@ -140,7 +140,8 @@ class Exchange:
         if tls is not None:
             return _tls_failure(tls, self.where)
         if isinstance(error, httpx.ConnectTimeout) and self._shaking_hands:
-            told = f"TLS got no answer within {self._patience.connect:g} s; is the port of history.http.url right, or should it be http?"
+            told = f"TLS got no answer within {self._patience.connect:g} s"
+            told += "; is the port of history.http.url right, or should it be http?"
         elif isinstance(error, httpx.ConnectTimeout):
             told = f"no connection within {self._patience.connect:g} s; is there a firewall between?"
         elif isinstance(error, httpx.ConnectError):
