@@ -70,6 +70,8 @@ def files(
         archive.start()
         with archive.connect() as connection:
             require_schema(connection)
+        if settings.history.files is None:
+            note("times in the files are read as UTC: history.files.timezone is not configured")
         try:
             with shown("files") as progress:
                 watch = Watch(progress, _tell)
@@ -88,8 +90,6 @@ def files(
 
 def _chosen(settings: Settings, paths: list[Path] | None) -> list[Path]:
     known = settings.history.files
-    if known is None:
-        note("times in the files are read as UTC: history.files.timezone is not configured")
     chosen = paths or list(known.roots if known else ())
     if not chosen:
         raise UsageError("give a PATH, or set history.files.roots in the configuration")

@@ -97,6 +97,12 @@ def test_without_a_path_and_without_roots_it_says_what_to_do(cdr: Cdr) -> None:
     assert "give a PATH, or set history.files.roots" in done.err
 
 
+def test_without_a_database_it_says_nothing_but_that(cdr: Cdr, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('[[recorder]]\nname = "ny-1"\nhost = "127.0.0.1"\nport = 1\n')
+    result = cdr("backfill", "files", str(tmp_path), "--config", "other.toml")
+    assert (result.code, result.err.startswith("cdr: no database is configured")) == (2, True)
+
+
 def test_what_cannot_be_read_ends_with_5_and_is_named(cdr: Cdr, tmp_path: Path) -> None:
     write_flat(tmp_path / "media", 1)
     os.mkfifo(tmp_path / "media/\x1b[31m.xml")
