@@ -14,7 +14,7 @@ from etl import config
 from etl.calls.history import SKEW
 from etl.cli.accept import whoever
 from etl.cli.archive import Archive, opened
-from etl.cli.common import ConfigOption, JsonOption, data, finish, moment, note, print_json, set_up_logging, table
+from etl.cli.common import ConfigOption, JsonOption, data, finish, note, print_json, set_up_logging, span, table
 from etl.cli.progress import shown
 from etl.config import Settings
 from etl.errors import UsageError
@@ -28,8 +28,6 @@ from etl.store.verify import Finding, findings
 
 SHOWN = 200
 """Findings in a table; JSON has all of them."""
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-"""No recorded call is older."""
 LEGEND = {
     "compared": "records of the history that were compared",
     "missing": "in the history, not archived",
@@ -79,10 +77,10 @@ def verify(
     """
     set_up_logging()
     settings = config.load(config_file)
-    span = _span(from_, to, datetime.now(UTC) + SKEW)
+    past = _past(from_, to, datetime.now(UTC) + SKEW)
     try:
         with opened(settings) as archive, _source(settings, source) as history, _begun(archive) as connection:
-            report = _run(archive, connection, settings, history, span, repair)
+            report = _run(archive, connection, settings, history, past, repair)
             (_print if as_json else _show)(report, connection)
     except KeyboardInterrupt:
         note("interrupted: nothing is left half done; the same command begins anew")
@@ -90,29 +88,14 @@ def verify(
     finish(0 if report.agrees else 5)
 
 
-def _span(from_: str, to: str, latest: datetime) -> Interval:
+def _past(from_: str, to: str, latest: datetime) -> Interval:
     """The span to compare, which ends at `latest` at the latest: there is no history of the future."""
-    start, end = _time("--from", from_), _time("--to", to)
-    if start >= end:
-        raise UsageError(f"--to {to} is not after --from {from_}")
-    if start >= latest:
+    asked = span(from_, to)
+    if asked.start >= latest:
         raise UsageError(f"--from {from_} lies in the future")
-    if end > latest:
+    if asked.end > latest:
         note(f"the future is left out: what began before {latest:%Y-%m-%d %H:%M:%S} UTC is compared")
-    return Interval(start, min(end, latest))
-
-
-def _time(option: str, text: str) -> datetime:
-    """A time of the command line, in UTC."""
-    try:
-        read = moment(text)
-        assert read is not None
-        time = read.astimezone(UTC)
-    except (OverflowError, ValueError):  # at the ends of the calendar a zone leads beyond it
-        time = EARLIEST - SKEW
-    if time < EARLIEST:
-        raise UsageError(f"{option} {text} is no time of a recorded call: give one between {EARLIEST:%Y} and today")
-    return time
+    return Interval(asked.start, min(asked.end, latest))
 
 
 @contextmanager
@@ -136,7 +119,7 @@ def _source(settings: Settings, wanted: From | None) -> Iterator[Source]:
 
 
 def _run(
-    archive: Archive, connection: Connection, settings: Settings, history: Source, span: Interval, repair: bool
+    archive: Archive, connection: Connection, settings: Settings, history: Source, past: Interval, repair: bool
 ) -> jobs.Report:
     with ExitStack() as stack:
         mending = None
@@ -144,7 +127,7 @@ def _run(
             second = stack.enter_context(archive.connect())
             mending = jobs.Repair(second, Interpreter(settings), Author(whoever(), None))
         watch = stack.enter_context(shown("verify"))
-        return jobs.verify(connection, settings, history, span, repair=mending, on_progress=watch)
+        return jobs.verify(connection, settings, history, past, repair=mending, on_progress=watch)
 
 
 def _show(report: jobs.Report, connection: Connection) -> None:
