@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from etl.config import Settings
 from etl.errors import DatabaseUnavailable, UsageError
@@ -25,7 +25,6 @@ class Archive:
             )
         secret = settings.database.url
         self._url = self._cluster.url() if self._cluster else secret.get_secret_value() if secret else ""
-        self._started = False
 
     @property
     def url(self) -> str:
@@ -46,22 +45,18 @@ class Archive:
         """Start the embedded server where it does not run, and bring its schema up to date: it is ours alone."""
         if self._cluster is None:
             return
-        self._started = self._started or not self._cluster.running()
         self._cluster.start()
         if upgrade:
             migrate.upgrade(self._url)
 
-    def stop(self) -> None:
-        """Stop the embedded server if it was started here; it would not stop by itself."""
-        if self._cluster is not None and self._started:
-            self._cluster.stop()
+    def shared(self) -> AbstractContextManager[None]:
+        """An embedded server runs for as long as one command is inside of this, here or in another process."""
+        return embedded.shared(self._cluster) if self._cluster else nullcontext()
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Archive]:
     """The archive for as long as a command needs it."""
     archive = Archive(settings)
-    try:
+    with archive.shared():
         yield archive
-    finally:
-        archive.stop()

@@ -217,6 +217,29 @@ def _reachable(found: Path) -> Path:
     return copy / found.relative_to(package.parent)
 
 
+@contextmanager
+def shared(server: Cluster) -> Iterator[None]:
+    """Use a server together with other processes, for as long as the block lasts. Whoever leaves last stops it: it
+    would not stop by itself. While it is being stopped, whoever comes waits.
+
+    Raises `UsageError` where the folder cannot be used.
+    """
+    users = server.data.with_name(f"{server.data.name}.users")
+    try:
+        users.parent.mkdir(parents=True, exist_ok=True)
+        file = users.open("w")
+    except OSError as error:
+        raise UsageError(f"{users}: {error.strerror}: choose another worker.data_dir") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            with suppress(BlockingIOError):  # it is somebody else's, too
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                server.stop()
+
+
 def start(data_dir: Path) -> str:
     """Start the embedded server of a data folder where it does not run; the URL of its database."""
     server = cluster(data_dir)

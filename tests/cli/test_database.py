@@ -12,6 +12,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from etl.cli.archive import opened
+from etl.config import load
 from etl.errors import DatabaseRefused, DatabaseUnavailable
 from etl.store import embedded
 from etl.store.database import connect, environment
@@ -157,6 +159,23 @@ def test_psql_opens_the_configured_database(
     assert (done.code, done.err) == (0, "")
     assert f"cdr          | {empty}" in done.out
     assert cdr("db", "sql", "-c", "select nonsense", *config).code == 1
+
+
+@pytest.mark.slow
+def test_whoever_leaves_an_embedded_database_last_stops_it(here: Cdr, public_folder: Path) -> None:
+    """Not whoever started it: others would lose it in the middle of their work."""
+    (public_folder / "cdr.toml").write_text("[database]\nembedded = true\n")
+    config = public_folder / "cdr.toml"
+    cluster = embedded.cluster(public_folder / "var")
+    with opened(load(config)):
+        assert here("db", "upgrade", "--config", str(config)).code == 0
+        assert cluster.running(), "it was started by a command that is over, and we still use it"
+    assert not cluster.running()
+    with opened(load(config)) as archive:
+        archive.start()
+        assert here("db", "current", "--config", str(config)).code == 0
+        assert cluster.running()
+    assert not cluster.running()
 
 
 @pytest.mark.slow
