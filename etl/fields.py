@@ -90,3 +90,15 @@ FIELDS: tuple[Field, ...] = (
 
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
 BY_WIRE_NAME: dict[str, Field] = {field.wire_name: field for field in FIELDS}
+
+PERSONAL: frozenset[str] = frozenset(
+    {
+        *(field.name for field in _parties()),
+        "meeting_id",
+        "owner_eid",
+        "agent_id",
+        "recorded_extension",
+        "dialed_extension",
+    }
+)
+"""Fields that tell who spoke: views mask them, an erasure clears them. So may `attributes`, which count too."""

@@ -15,7 +15,7 @@ from etl.cli.archive import opened
 from etl.cli.common import ConfigOption, note, safe
 from etl.errors import UsageError
 from etl.store import acceptance
-from etl.store.acceptance import Author
+from etl.store.audit import Author
 from etl.store.database import require_schema
 
 app = typer.Typer(help="Take note that something is gone for good.", no_args_is_help=True)

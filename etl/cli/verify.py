@@ -22,7 +22,7 @@ from etl.ingest.interpret import Interpreter
 from etl.jobs import verify as jobs
 from etl.jobs.history import Source, sources
 from etl.model import Interval
-from etl.store.acceptance import Author
+from etl.store.audit import Author
 from etl.store.database import Connection, require_schema
 from etl.store.verify import Finding, findings
 

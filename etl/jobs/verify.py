@@ -23,7 +23,7 @@ from etl.jobs.verify_judge import Judge, Shown, Verdict
 from etl.jobs.zone_guard import ZoneGuard
 from etl.model import FINISHED, Fact, Interval, Kind
 from etl.store import verify as store
-from etl.store.acceptance import Author
+from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.rebuild import rebuild_these
 from etl.store.staging import Key

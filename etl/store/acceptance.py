@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from psycopg.types.json import Jsonb
 
 from etl.calls.ids import canonical, id_time
 from etl.errors import UsageError
-from etl.model import Json, State
-from etl.store import gaps, sessions
-from etl.store.database import Connection, Cursor, name_of
+from etl.model import State
+from etl.store import audit, gaps, sessions
+from etl.store.audit import Author
+from etl.store.database import Connection, name_of
 from etl.store.errors import translate
 
 _ABANDONED = timedelta(minutes=5)
 """A worker that has shown no sign of life for so long has not just lost its connection to the database."""
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who does it, and why, in their own words; None where no reason was asked for."""
-
-    who: str
-    reason: str | None
 
 
 def accept_gap(connection: Connection, number: int, author: Author, margin: timedelta) -> None:
@@ -48,7 +38,7 @@ def accept_gap(connection: Connection, number: int, author: Author, margin: time
             [recorder, start, end, author.who, author.reason],
         )
         gaps.rebuild(cursor, recorder, margin)
-        _note(cursor, "accept gap", {"gap": number, "recorder": recorder}, author)
+        audit.note(cursor, author, "accept gap", {"gap": number, "recorder": recorder})
 
 
 def accept_call(connection: Connection, call_id: str, author: Author) -> None:
@@ -73,7 +63,7 @@ def accept_call(connection: Connection, call_id: str, author: Author) -> None:
         ).rowcount
         if not added:
             raise UsageError(f"call {call_id} is accepted already: 'cdr call {call_id}' says by whom")
-        _note(cursor, "accept call", {"call": key}, author)
+        audit.note(cursor, author, "accept call", {"call": key})
 
 
 def retire(connection: Connection, recorder: str, now: datetime, author: Author, margin: timedelta) -> None:
@@ -94,17 +84,10 @@ def retire(connection: Connection, recorder: str, now: datetime, author: Author,
         if not found:
             raise UsageError(f"no recorder in use is called {recorder}: 'cdr status' lists them")
         gaps.rebuild(cursor, recorder, margin)
-        _note(cursor, "retire recorder", {"recorder": recorder}, author)
+        audit.note(cursor, author, "retire recorder", {"recorder": recorder})
 
 
 def _end_abandoned(connection: Connection, recorder: str, now: datetime, margin: timedelta) -> None:
     for state in sessions.ownerless_in(connection):
         if state.recorder == recorder and (state.last_read or state.opened_at) < now - _ABANDONED:
             sessions.close_session(connection, state.id, now, "journal", margin)
-
-
-def _note(cursor: Cursor, action: str, target: dict[str, Json], author: Author) -> None:
-    cursor.execute(
-        "INSERT INTO cdr.audit (who, action, target, reason) VALUES (%s, %s, %s, %s)",
-        [author.who, action, Jsonb(target), author.reason],
-    )

@@ -248,6 +248,13 @@ audit = Table(
     _text("action", "What was done"),
     Column("target", JSONB, nullable=False, comment="To which rows"),
     _text("reason", "Why, in the words of who did it", nullable=True),
+    Column(
+        "effect",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="What it came to: counts; without personal data",
+    ),
     comment="What people did to the archive",
 )
 
@@ -457,6 +464,70 @@ erased_call = Table(
     Column("call_id", Text(collation="C"), primary_key=True, comment="The call"),
     _time("erased_at", "When its personal data was erased", default="now()"),
     comment="Calls whose personal data was erased for good: neither missing nor a witness when history is read",
+)
+
+mask_key = Table(
+    "mask_key",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="Always 1: there is one key"),
+    Column(
+        "secret",
+        LargeBinary,
+        nullable=False,
+        comment="Random bytes; a new secret gives every number a new pseudonym",
+    ),
+    _time("made_at", "When it was made", default="now()"),
+    CheckConstraint("id = 1", name="one_key"),
+    comment="The secret of the masks. Whoever reads it can guess numbers: nobody but the owner may",
+)
+
+legal_hold = Table(
+    "legal_hold",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True, comment="Id of the hold"),
+    _text("kind", "call: one call; party: calls of a number or name; span: all calls of a time"),
+    _text("value", "call: its id; party: the number or name; null for a span", nullable=True),
+    _text("recorder", "Only calls of this recorder; null: of all", nullable=True),
+    _time("from_time", "Only calls that started then or later; null: no limit", nullable=True),
+    _time("to_time", "Only calls that started before; null: no limit", nullable=True),
+    _text("who", "Who did it: user of the operating system and host"),
+    _text("reason", "Why, in their words"),
+    _time("at", "When it was done", default="now()"),
+    _time("released_at", "When it was released; null while it holds", nullable=True),
+    _text("released_by", "Who released it", nullable=True),
+    _text("release_reason", "Why it was released", nullable=True),
+    _one_of("kind", ["call", "party", "span"]),
+    comment="Calls that must not be deleted nor erased until the hold is released, whatever else is asked for",
+)
+
+expiry = Table(
+    "expiry",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="Always 1"),
+    _time(
+        "before",
+        "Calls that started before were deleted, but for those on hold; none that is not stored is stored any more."
+        " Never moves back",
+    ),
+    _time("moved_at", "When it was moved last", default="now()"),
+    CheckConstraint("id = 1", name="one_expiry"),
+    comment="Deletion by age: how far it has come. No row: nothing was ever deleted by age",
+)
+
+export = Table(
+    "export",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True, comment="Id of the export"),
+    _text("folder", "Folder that it was written to; its manifest lists the files"),
+    _text("host", "Machine that wrote it"),
+    _time("from_time", "Calls that started then or later"),
+    _time("to_time", "Calls that started before"),
+    Column("masked", Boolean, nullable=False, comment="Whether personal data was replaced by pseudonyms"),
+    _text("who", "Who did it: user of the operating system and host"),
+    _time("started_at", "When it began", default="now()"),
+    _time("finished_at", "When it ended; null while it goes on, or if it was interrupted", nullable=True),
+    Column("rows", BigInteger, nullable=True, comment="Calls in it; null before it ended"),
+    comment="Exports of calls: where copies of personal data went",
 )
 
 sql_file = Table(

@@ -19,8 +19,8 @@ from etl.calls.ids import UNTIMED
 from etl.calls.verify import Plain, Row
 from etl.fields import FIELDS, FieldType
 from etl.model import Interval, Json, Kind, State
-from etl.store import merge
-from etl.store.acceptance import Author
+from etl.store import audit, merge
+from etl.store.audit import Author
 from etl.store.database import Connection, name_of
 from etl.store.elements import unpack
 from etl.store.errors import translate
@@ -49,8 +49,6 @@ _BEGIN = """
 INSERT INTO cdr.verify_run (id, from_time, to_time, source, repaired) VALUES (%s, %s, %s, %s, %s)
 """
 
-_AUDIT = "INSERT INTO cdr.audit (who, action, target, reason) VALUES (%s, 'verify --repair', %s, %s)"
-
 _FINISH = """
 UPDATE cdr.verify_run SET result = %s, told = %s, counts = %s, finished_at = clock_timestamp() WHERE id = %s
 """
@@ -76,7 +74,8 @@ def begin(connection: Connection, span: Interval, source: Kind, repair: Author |
         connection.execute(_TEMPORARY)
         connection.execute(_BEGIN, [run, span.start, span.end, source.value, repair is not None])
         if repair is not None:
-            connection.execute(_AUDIT, [repair.who, Jsonb(scope), repair.reason])
+            with connection.cursor() as cursor:
+                audit.note(cursor, repair, "verify --repair", scope)
     return run
 
 

@@ -17,7 +17,7 @@ from etl.calls.reconcile import Act, Action, Rule
 from etl.cli import words
 from etl.model import Fact, Kind, Quarantined, State, Value
 from etl.store import acceptance, reconcile
-from etl.store.acceptance import Author
+from etl.store.audit import Author
 from etl.store.write import Batch, Writer
 
 pytestmark = pytest.mark.slow

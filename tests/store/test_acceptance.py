@@ -17,8 +17,9 @@ from etl.calls.reconcile import Act, Action, Rule
 from etl.errors import UsageError
 from etl.model import Fact, Kind
 from etl.store import reconcile, sessions
-from etl.store.acceptance import Author, accept_call, accept_gap, retire
+from etl.store.acceptance import accept_call, accept_gap, retire
 from etl.store.amiss import Amiss, amiss
+from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.recorders import Recorder, register
 from etl.store.write import Batch, Writer

@@ -18,7 +18,7 @@ from etl.calls.ids import id_time
 from etl.calls.reconcile import Act, Action, Rule
 from etl.model import Fact, Kind, Quarantined, State
 from etl.store import acceptance, reconcile
-from etl.store.acceptance import Author
+from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.explain import explain
 from etl.store.write import Batch, Writer

@@ -12,7 +12,8 @@ from support.gaps import MARGIN, House, at, row
 from etl.calls.history import Verdict
 from etl.model import Interval
 from etl.store import backfill, gaps, history_reads
-from etl.store.acceptance import Author, accept_gap
+from etl.store.acceptance import accept_gap
+from etl.store.audit import Author
 from etl.store.history_reads import Held, Read
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from etl.calls.ids import UNTIMED
 from etl.calls.reconcile import Act, Action, Rule
 from etl.model import Fact, Kind, Quarantined, Value
 from etl.store import acceptance, reconcile
-from etl.store.acceptance import Author
+from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.recorders import Recorder, register
 from etl.store.write import Batch, Writer

@@ -24,7 +24,7 @@ from etl.jobs.verify import Repair, Report, verify
 from etl.model import Interval, Kind
 from etl.protocol.dialect import Dialect
 from etl.protocol.history import find_records
-from etl.store.acceptance import Author
+from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.verify import Finding, findings
 from etl.store.write import Batch, Writer
