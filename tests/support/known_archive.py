@@ -1,0 +1,226 @@
+"""Writes the known archive (`support.known`) the way a worker and its commands do: records as they come from the wire,
+read by the interpreter, written by the one write path. Only the times of what people did are set by hand afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+from xml.sax.saxutils import escape
+
+from support.known import (
+    ACTS,
+    BEGIN,
+    CALLS,
+    END,
+    GAPS,
+    HOLDS,
+    MASK_SECRET,
+    NAMED,
+    QUARANTINE,
+    READ_HISTORY,
+    RETIRED,
+    ZONES,
+    KnownAct,
+    KnownCall,
+    KnownGap,
+    KnownRefusal,
+)
+
+from etl.calls import coverage
+from etl.calls.coverage import SessionState
+from etl.calls.history import Verdict
+from etl.config import Settings
+from etl.ingest.interpret import Interpreter
+from etl.model import Fact, Interval, Kind, Quarantined
+from etl.store import acceptance, backfill, history_reads, recorders
+from etl.store.audit import Author
+from etl.store.database import Connection
+from etl.store.recorders import Recorder
+from etl.store.write import Batch, Writer
+
+_MARGIN = timedelta(seconds=1)
+_CALL_KINDS = (Kind.START, Kind.END, Kind.LIST)
+
+
+def store(connection: Connection) -> None:
+    """Fill an empty archive with everything that `support.known` tells of."""
+    settings = _settings()
+    known = [Recorder(each.name, each.location or each.name, str(each.timezone)) for each in settings.recorder]
+    recorders.register(connection, known, _MARGIN)
+    _prepare(connection)
+    Writer(connection).write(
+        Batch(
+            facts=list(_facts(Interpreter(settings))),
+            quarantined=[_refused(number, each) for number, each in enumerate(QUARANTINE)],
+            sessions=list(_sessions()),
+        )
+    )
+    _fill_gaps(connection)
+    _act(connection)
+    _resolve_quarantine(connection)
+
+
+def _settings() -> Settings:
+    found = [
+        {"name": name, "host": "recorder.example", "port": 1, "location": name.upper(), "timezone": str(zone)}
+        for name, zone in ZONES.items()
+    ]
+    history = {"http": {"url": "http://history.example/api"}, "files": {"roots": []}}
+    return Settings(recorder=found, history=history)  # type: ignore[arg-type]
+
+
+# Calls ----------------------------------------------------------------------------------------------------------
+
+
+def _facts(interpreter: Interpreter) -> Iterator[Fact]:
+    for call in CALLS:
+        for kind in call.heard:
+            element = _element(call, kind)
+            heard_from = None if kind in (Kind.HTTP, Kind.FILE) else call.recorder
+            yield interpreter.reread(kind, heard_from, call.call_id, call.observed(kind), element)
+
+
+def _element(call: KnownCall, kind: Kind) -> bytes:
+    """What the recorder, or the history, sends: times without a zone, by its own clock (the history's is UTC)."""
+    if kind is Kind.ABSENT:
+        return b"<Response code='-1'><ErrorMessage description='Call cannot be found'/></Response>"
+    finished = "0" if kind is Kind.UNFINISHED else "1"
+    shown = _fields(call, local=kind not in (Kind.HTTP, Kind.FILE))
+    if kind in (Kind.START, Kind.LIST):
+        shown = {name: text for name, text in shown.items() if name not in ("end_time", "duration", "cause_id")}
+    inside = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in shown.items())
+    if kind in _CALL_KINDS:
+        return f'<Call id="{call.call_id}">{inside}</Call>'.encode()
+    return f'<verbacdr state="{finished}"><ccdr_id>{call.call_id}</ccdr_id>{inside}</verbacdr>'.encode()
+
+
+def _fields(call: KnownCall, *, local: bool) -> Mapping[str, str]:
+    values = {
+        "start_time": _written(call, call.start, local),
+        "end_time": _written(call, call.end, local),
+        "duration": call.duration and str(call.duration).zfill(8),
+        "source_caller_id": call.caller,
+        "source_name": call.caller_name,
+        "destination_caller_id": call.called,
+        "recorded_extension": call.extension,
+        "agent_id": call.agent,
+        "cause_id": None if call.cause is None else str(call.cause),
+        "direction_id": None if call.direction is None else str(call.direction),
+        "signaling_id": None if call.signaling is None else str(call.signaling),
+        "modality_id": call.modality,
+        "platform_call_id": call.platform,
+        "secondary": None if call.secondary is None else str(call.secondary).lower(),
+        "location": call.recorder.upper(),
+        **call.wire,
+    }
+    return {name: text for name, text in values.items() if text is not None}
+
+
+def _written(call: KnownCall, moment: datetime | None, local: bool) -> str | None:
+    if moment is None:
+        return None
+    shown = moment.astimezone(ZONES[call.recorder]) if local else moment
+    return shown.replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+
+
+# Coverage -------------------------------------------------------------------------------------------------------
+
+
+def _sessions() -> Iterator[SessionState]:
+    """For each recorder one session up to each gap, and one that goes on, or ends when the recorder is retired."""
+    for recorder in ZONES:
+        since = BEGIN
+        for gap in (each for each in GAPS if each.recorder == recorder):
+            yield _session(recorder, since, gap.start, gap.reason)
+            since = gap.end
+        if recorder == "ny-2":
+            yield _session(recorder, since, RETIRED, "stop")
+        else:
+            yield _session(recorder, since, END, None)
+
+
+def _session(recorder: str, start: datetime, end: datetime, reason: str | None) -> SessionState:
+    """One that covers exactly from start to end; it lives on where no reason is given."""
+    number = 1000 * list(ZONES).index(recorder) + (start - BEGIN).days
+    state = SessionState(UUID(int=number), recorder, "worker-1", (), start)
+    state = coverage.listed(coverage.subscribed(state, start), start, start)
+    state = coverage.read(state, end + _MARGIN)
+    return coverage.closed(state, end + _MARGIN, reason, _MARGIN) if reason else state
+
+
+def _fill_gaps(connection: Connection) -> None:
+    run = backfill.begin(connection, "gaps", {"gaps": "all"}, "worker")
+    for gap in (each for each in GAPS if each.state == "filled"):
+        read = history_reads.Read(
+            gap.recorder, Interval(gap.start, gap.end), READ_HISTORY, "http", Verdict(True, witnesses=5)
+        )
+        history_reads.note_reads(connection, run.id, [read])
+    backfill.finish(connection, run.id, "done", {"filled": 1})
+
+
+# Quarantine -----------------------------------------------------------------------------------------------------
+
+
+def _refused(number: int, known: KnownRefusal) -> Quarantined:
+    origin = "stream" if known.recorder else "/media/ny-1/broken.xml"
+    return Quarantined(known.seen, known.recorder, origin, known.reason, f"<broken {number}".encode())
+
+
+def _resolve_quarantine(connection: Connection) -> None:
+    with connection.transaction():
+        for each in QUARANTINE:
+            if each.state != "open":
+                connection.execute(
+                    "UPDATE cdr.quarantine SET state = %s, resolved_at = %s WHERE observed_at = %s",
+                    [each.state, each.seen + timedelta(days=1), each.seen],
+                )
+
+
+# What people did ------------------------------------------------------------------------------------------------
+
+
+def _prepare(connection: Connection) -> None:
+    """What must be there before the first call: the key of the masks, holds, and the tombstone of an erased call."""
+    with connection.transaction():
+        connection.execute("UPDATE cdr.mask_key SET secret = %s", [MASK_SECRET])
+        connection.execute("INSERT INTO cdr.erased_call (call_id) VALUES (%s)", [NAMED["erased"].call_id])
+        for hold in HOLDS:
+            connection.execute(
+                "INSERT INTO cdr.legal_hold (kind, value, who, reason, released_at, released_by, release_reason)"
+                " VALUES (%s, %s, 'kim@archive', %s, %s, %s, %s)",
+                [hold.kind, hold.value, hold.reason, *_release(hold.released)],
+            )
+
+
+def _release(released: bool) -> tuple[datetime | None, str | None, str | None]:
+    return (END, "kim@archive", "closed") if released else (None, None, None)
+
+
+def _act(connection: Connection) -> None:
+    """Retire, accept; then set the clock of what was done to when it was done."""
+    for act in ACTS:
+        author = Author(act.who, act.reason)
+        if act.action == "retire recorder":
+            acceptance.retire(connection, "ny-2", RETIRED, author, _MARGIN)
+        elif act.action == "accept call":
+            acceptance.accept_call(connection, NAMED["lost and accepted"].call_id, author)
+        else:
+            accepted = next(gap for gap in GAPS if gap.state == "accepted")
+            acceptance.accept_gap(connection, _gap_id(connection, accepted), author, _MARGIN)
+        _set_back(connection, act)
+
+
+def _gap_id(connection: Connection, gap: KnownGap) -> int:
+    query = "SELECT id FROM cdr.gap WHERE recorder = %s AND from_time = %s"
+    with connection.transaction():
+        row = connection.execute(query, [gap.recorder, gap.start]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _set_back(connection: Connection, act: KnownAct) -> None:
+    with connection.transaction():
+        connection.execute("UPDATE cdr.audit SET at = %s WHERE reason = %s", [act.at, act.reason])
+        for table in ("call_acceptance", "gap_acceptance"):
+            connection.execute(f"UPDATE cdr.{table} SET at = %s WHERE reason = %s".encode(), [act.at, act.reason])
