@@ -1,85 +1,78 @@
--- Views for readers. The whole file is applied again when it changes, so it must be repeatable: what it makes, it drops first.
+-- Schema report: what people read. Its views and functions stand in the files that are named like them.
+--
+-- The files of this folder are applied in the order of their names, in one transaction, when one of them has changed.
+-- They replace what is there, so that grants, and the views that readers built on these, stay. Hence: columns are added
+-- at the end, and keep their types.
+--
+-- Two helpers first: the days and the hours in which calls may have started. What is counted per day or hour walks
+-- along them and looks up each day's calls by the index on their start. So a condition on day or hour decides what is
+-- read at all, and a month costs a month.
 
 CREATE SCHEMA IF NOT EXISTS report;
-COMMENT ON SCHEMA report IS 'Views of the archive for people: readable names, one row per what the view says. All times are UTC instants';
+COMMENT ON SCHEMA report IS 'Views of the archive for people: readable names, one row per what the view says. Times are UTC instants';
 
-DROP VIEW IF EXISTS report.calls;
-CREATE VIEW report.calls AS
-SELECT
-    c.call_id,
-    c.recorder,
-    c.state,
-    c.start_time,
-    c.end_time,
-    c.duration,
-    c.recorder_duration,
-    c.source_caller_id,
-    c.source_name,
-    c.source_ip,
-    c.source_eth,
-    c.source_device,
-    c.destination_caller_id,
-    c.destination_name,
-    c.destination_ip,
-    c.destination_eth,
-    c.destination_device,
-    coalesce(cause.name, 'unknown code ' || c.cause_id) AS cause,
-    coalesce(direction.name, 'unknown code ' || c.direction_id) AS direction,
-    coalesce(audio_codec.name, 'unknown code ' || c.audio_codec_id) AS audio_codec,
-    c.video_codec_id,
-    coalesce(signaling.name, 'unknown code ' || c.signaling_id) AS signaling,
-    coalesce(modality.name, 'unknown code ' || c.modality_id) AS modality,
-    c.recorder_service_id,
-    c.manual,
-    c.native_id,
-    c.native_call_id,
-    c.platform_call_id,
-    c.location,
-    c.meeting_id,
-    c.owner_eid,
-    c.location_eid,
-    c.cisco_guid,
-    c.ms_conversation_id,
-    c.agent_id,
-    c.recorded_extension,
-    c.dialed_extension,
-    c.ondemand,
-    c.conference,
-    c.secondary,
-    c.recorded_party,
-    c.do_not_delete,
-    c.attributes,
-    c.quality,
-    c.source AS evidence,
-    c.first_seen_at,
-    c.recorded_at
-FROM cdr.call c
-LEFT JOIN cdr.cause ON cause.id = c.cause_id
-LEFT JOIN cdr.direction ON direction.id = c.direction_id
-LEFT JOIN cdr.audio_codec ON audio_codec.id = c.audio_codec_id
-LEFT JOIN cdr.signaling ON signaling.id = c.signaling_id
-LEFT JOIN cdr.modality ON modality.id = c.modality_id;
-COMMENT ON VIEW report.calls IS
-    'Every call of the archive with readable names. Grain: one row per call (2N copies are calls of their own). Times are UTC instants';
+-- cdr.call_counted: calls by the time at which volumes count them.
+--
+-- Purpose: one place that says when a call counts. Inside of cdr: for the views of report, not for readers.
+-- Grain:   one row per call.
+CREATE OR REPLACE VIEW cdr.call_counted AS
+SELECT c.start_time AS counted_at, c.recorder, c.state, c.end_time - c.start_time AS duration, c.recorded_extension
+FROM cdr.call c WHERE c.start_time IS NOT NULL
+UNION ALL
+SELECT c.first_seen_at, c.recorder, c.state, NULL, c.recorded_extension
+FROM cdr.call c WHERE c.start_time IS NULL;
+COMMENT ON VIEW cdr.call_counted IS 'Calls by the time at which volumes count them. Grain: one row per call';
+COMMENT ON COLUMN cdr.call_counted.counted_at IS 'Start of the call; where none is known, when it was first seen';
+COMMENT ON COLUMN cdr.call_counted.recorder IS 'Its recorder';
+COMMENT ON COLUMN cdr.call_counted.state IS 'complete, lost, ended or ongoing';
+COMMENT ON COLUMN cdr.call_counted.duration IS 'Duration; null while start or end is unknown';
+COMMENT ON COLUMN cdr.call_counted.recorded_extension IS 'Extension for which the call was recorded, not masked';
 
--- Columns that come straight from cdr.call have the comment that they have there.
-DO $$
-DECLARE
-    shown record;
-BEGIN
-    FOR shown IN
-        SELECT v.attname, col_description(c.attrelid, c.attnum) AS comment
-        FROM pg_attribute v
-        JOIN pg_attribute c ON c.attrelid = 'cdr.call'::regclass AND c.attname = v.attname AND c.attnum > 0
-        WHERE v.attrelid = 'report.calls'::regclass AND v.attnum > 0
-    LOOP
-        EXECUTE format('COMMENT ON COLUMN report.calls.%I IS %L', shown.attname, shown.comment);
-    END LOOP;
-END
-$$;
-COMMENT ON COLUMN report.calls.cause IS 'Why the call ended; a code that nobody documented is shown as such';
-COMMENT ON COLUMN report.calls.direction IS 'Direction; a code that nobody documented is shown as such';
-COMMENT ON COLUMN report.calls.audio_codec IS 'Audio codec; a code that nobody documented is shown as such';
-COMMENT ON COLUMN report.calls.signaling IS 'Signaling protocol; a code that nobody documented is shown as such';
-COMMENT ON COLUMN report.calls.modality IS 'Modality; one that nobody documented is shown as such';
-COMMENT ON COLUMN report.calls.evidence IS 'Kind of the fact that ranks first: detail, http, file, unfinished, end, start, list or absent';
+-- report.days: the calendar days of the archive.
+--
+-- Purpose: days to walk along, gapless: those without a call too.
+-- Grain:   one row per day, from the first start of a call to the last. Starts before 2000, and of the future, are not
+--          credible; each has its own day and none around it, and so has a call without a start (when it was first seen).
+-- Zone:    days of the session's TimeZone.
+CREATE OR REPLACE VIEW report.days AS
+SELECT d.day, d.day::timestamptz AS begins, (d.day + 1)::timestamptz AS ends
+FROM (
+    SELECT s.day::date AS day
+    FROM (
+        SELECT min(c.start_time) AS earliest, max(c.start_time) AS latest
+        FROM cdr.call c
+        WHERE c.start_time >= '2000-01-01 00:00+00' AND c.start_time < now() + interval '1 day'
+    ) known, generate_series(known.earliest::date, known.latest::date::timestamp, interval '1 day') s (day)
+    UNION
+    SELECT coalesce(c.start_time, c.first_seen_at)::date
+    FROM cdr.call c
+    WHERE c.start_time < '2000-01-01 00:00+00' OR c.start_time >= now() + interval '1 day' OR c.start_time IS NULL
+) d;
+COMMENT ON VIEW report.days IS
+    'Calendar days of the archive in the session''s TimeZone. Grain: one row per day from the first start of a call to the last, days without a call too';
+COMMENT ON COLUMN report.days.day IS 'The day, in the session''s TimeZone';
+COMMENT ON COLUMN report.days.begins IS 'Its first moment (UTC instant)';
+COMMENT ON COLUMN report.days.ends IS 'The first moment of the next day (UTC instant): 23, 24 or 25 hours later';
+
+-- report.hours: the hours of the archive, as report.days its days.
+--
+-- Grain:   one row per hour.
+-- Zone:    hours of UTC.
+CREATE OR REPLACE VIEW report.hours AS
+SELECT h.hour, h.hour + interval '1 hour' AS ends
+FROM (
+    SELECT s.hour
+    FROM (
+        SELECT min(c.start_time) AS earliest, max(c.start_time) AS latest
+        FROM cdr.call c
+        WHERE c.start_time >= '2000-01-01 00:00+00' AND c.start_time < now() + interval '1 day'
+    ) known, generate_series(date_trunc('hour', known.earliest, 'UTC'), known.latest, interval '1 hour') s (hour)
+    UNION
+    SELECT date_trunc('hour', coalesce(c.start_time, c.first_seen_at), 'UTC')
+    FROM cdr.call c
+    WHERE c.start_time < '2000-01-01 00:00+00' OR c.start_time >= now() + interval '1 day' OR c.start_time IS NULL
+) h;
+COMMENT ON VIEW report.hours IS
+    'Hours of UTC of the archive. Grain: one row per hour from the first start of a call to the last, hours without a call too';
+COMMENT ON COLUMN report.hours.hour IS 'Begin of the hour (UTC instant; hours of UTC)';
+COMMENT ON COLUMN report.hours.ends IS 'Begin of the next hour (UTC instant)';
