@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from etl.calls.ids import canonical, id_time, is_timed
@@ -27,6 +28,7 @@ DURATION_TOLERANCE = timedelta(seconds=2)
 down to whole seconds, so honest records differ by less than this."""
 
 QUARTER = timedelta(minutes=15)
+_HALF = QUARTER / 2
 ZONE_SLACK = timedelta(seconds=15)
 """A start suggests a wrong zone when it misses the id's time by whole quarters of an hour, to within this.
 An id's time lies about a second before the start, so a wrong zone shows as sharply as this. A recording that
@@ -49,6 +51,8 @@ FLAGS: Mapping[str, str] = {
 _INTEGER = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?", re.ASCII)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_REPEATED = 1024
+"""How many readings of each type are kept in mind: codes and words repeat from record to record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +125,7 @@ def content_digest(element: bytes, recorder: str | None) -> bytes:
 
     Never taken over values, which depend on zones and dialect: a mended setting must not make new facts.
     """
-    digest = hashlib.blake2b((recorder or "").encode(), digest_size=16)
-    digest.update(b"\0")
-    digest.update(element)
-    return digest.digest()
+    return hashlib.blake2b(b"%b\0%b" % ((recorder or "").encode(), element), digest_size=16).digest()
 
 
 def parse_duration(text: str) -> timedelta | None:
@@ -147,7 +148,9 @@ def _plain_values(record: Record) -> tuple[dict[str, Value], set[str], Mapping[s
     flags: set[str] = set()
     unknown: dict[str, Json] = {}
     for wire_name, text in record.fields.items():
-        if column := _PLAIN.get(wire_name):
+        if wire_name in _TEXTS:
+            values[wire_name] = text
+        elif column := _PLAIN.get(wire_name):
             name, read = column
             value = read(text)
             if value is None:
@@ -159,6 +162,12 @@ def _plain_values(record: Record) -> tuple[dict[str, Value], set[str], Mapping[s
     return values, flags, {**unknown, **record.extras} if unknown else record.extras
 
 
+@lru_cache(_REPEATED)
+def _boolean(text: str) -> bool | None:
+    return _BOOLEANS.get(text.lower())
+
+
+@lru_cache(_REPEATED)
 def _integer(text: str) -> int | None:
     if not _INTEGER.fullmatch(text):
         return None
@@ -208,13 +217,17 @@ def _start(read: Readings, id_moment: datetime, flags: set[str]) -> datetime:
         flags.add("nonexistent_time")
     if not is_timed(id_moment):
         return read.instants[0]
-    start = min(read.instants, key=lambda instant: abs(instant - id_moment))
+    start = read.instants[0]
+    if len(read.instants) > 1:
+        start = min(read.instants, key=lambda instant: abs(instant - id_moment))
     if _suggests_wrong_zone(start - id_moment):
         flags.add("zone_suspect")
     return start
 
 
 def _suggests_wrong_zone(difference: timedelta) -> bool:
+    if -_HALF <= difference <= _HALF:
+        return False
     quarters = round(difference / QUARTER)
     return quarters != 0 and abs(difference) <= ZONE_REACH and abs(difference - quarters * QUARTER) <= ZONE_SLACK
 
@@ -262,10 +275,12 @@ def _located(location: Value | None, locations: Mapping[str, str]) -> str | None
 
 
 _TIMES = ("start_time", "end_time")
+_TEXTS = frozenset(field.name for field in FIELDS if field.type is FieldType.TEXT and not field.wire)
+"""Fields that are text, and columns of the same name."""
 _READERS: Mapping[FieldType, Callable[[str], Value | None]] = {
     FieldType.TEXT: str,
     FieldType.INTEGER: _integer,
-    FieldType.BOOLEAN: lambda text: _BOOLEANS.get(text.lower()),
+    FieldType.BOOLEAN: _boolean,
     FieldType.INTERVAL: parse_duration,
 }
 _PLAIN = {field.wire_name: (field.name, _READERS[field.type]) for field in FIELDS if field.type in _READERS}

@@ -13,6 +13,7 @@ _VERSION_1 = re.compile(
     r"([0-9a-f]{8})-([0-9a-f]{4})-1([0-9a-f]{3})-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII
 )
 _UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def canonical(call_id: str) -> str:
@@ -35,7 +36,7 @@ def id_time(call_id: str) -> datetime:
         return UNTIMED
     low, middle, high = match.groups()
     tenths_of_microseconds = int(high + middle + low, 16)
-    return _UUID_EPOCH + timedelta(microseconds=tenths_of_microseconds // 10)
+    return _UUID_EPOCH + tenths_of_microseconds // 10 * _MICROSECOND
 
 
 def is_timed(time: datetime) -> bool:

@@ -5,7 +5,6 @@ History can be read again, so it goes through no journal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -60,7 +59,7 @@ class HistoryReader:
             told.quarantined.append(Quarantined(observed_at, None, origin, error.reason, body, note=note))
             return told
         self._add(told, find_records(root, self._sources[kind].dialect), kind, origin, observed_at)
-        told.skipped += not told.read and not told.quarantined
+        told.skipped += not (told.facts or told.strangers or told.quarantined)
         return told
 
     def rows(self, found: Found, observed_at: datetime) -> Told:
@@ -70,16 +69,17 @@ class HistoryReader:
         return told
 
     def _add(self, told: Told, found: Found, kind: Kind, origin: str, observed_at: datetime) -> None:
-        for record in found.records:
-            fact = read_fact(record, kind, observed_at, self._sources[kind].reading)
-            (told.facts if self._wanted(record, fact) else told.strangers).append(fact)
-        told.quarantined += _quarantined(found.bad, kind, origin, observed_at)
+        for row in found.rows:
+            if isinstance(row, BadRecord):
+                told.quarantined.append(_quarantined(row, kind, origin, observed_at))
+                continue
+            fact = read_fact(row, kind, observed_at, self._sources[kind].reading)
+            (told.facts if self._wanted(row, fact) else told.strangers).append(fact)
 
     def _wanted(self, record: Record, fact: Fact) -> bool:
         source = self._filters.get(fact.located or "")
         return source is None or source.wants(record)
 
 
-def _quarantined(bad: Sequence[BadRecord], kind: Kind, origin: str, observed_at: datetime) -> list[Quarantined]:
-    note: dict[str, Json] = {"kind": kind.value}
-    return [Quarantined(observed_at, None, origin, each.reason, each.element, note=note) for each in bad]
+def _quarantined(bad: BadRecord, kind: Kind, origin: str, observed_at: datetime) -> Quarantined:
+    return Quarantined(observed_at, None, origin, bad.reason, bad.element, note={"kind": kind.value})

@@ -107,7 +107,7 @@ def _error_text(root: etree._Element, dialect: Dialect) -> str:
 
 
 def _read(elements: list[etree._Element], dialect: Dialect) -> Found:
-    return Found(tuple(read_record(each, dialect) for each in _outermost(elements)))
+    return Found(tuple([read_record(each, dialect) for each in _outermost(elements)]))
 
 
 def _elements(root: etree._Element, dialect: Dialect) -> list[etree._Element]:
@@ -149,6 +149,8 @@ def _called(root: etree._Element, name: str) -> list[etree._Element]:
 
 def _outermost(elements: list[etree._Element]) -> list[etree._Element]:
     """Those that stand inside none of the others; `elements` in the order of the document."""
+    if len(elements) < 2:
+        return elements
     chosen: dict[etree._Element, None] = {}
     for each in elements:
         if not any(above in chosen for above in each.iterancestors()):

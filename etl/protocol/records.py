@@ -76,22 +76,21 @@ def _found(element: etree._Element, dialect: Dialect) -> _Found:
     """Everything an element holds. Children go first: a record's id is a child before it is an attribute."""
     found = _Found()
     known, fields = dialect.known_fields, found.fields
-    children = list(element)  # held while they are looked at twice: lxml makes them anew each time
-    for child in children:
-        text, nested = child.text, len(child) or child.keys()
-        if nested:
+    own = element.text or ""
+    for child in element:  # gone through once: lxml makes the children anew each time
+        if len(child) or child.keys():
             _place_nested(found, local_name(child), _json(child), dialect)
-        elif not text or not (text := text.strip()):
-            continue
-        elif (ours := known.get(child.tag)) and ours not in fields:  # nearly all: what `_place` would do
-            fields[ours] = text
-        elif name := local_name(child):
-            _place(found, name, text, dialect)
+        elif (text := child.text) and (text := text.strip()):
+            if (ours := known.get(child.tag)) and ours not in fields:  # nearly all: what `_place` would do
+                fields[ours] = text
+            elif name := local_name(child):
+                _place(found, name, text, dialect)
+        if tail := child.tail:
+            own += tail
     for name, value in _attributes(element):
         if value:
             _place(found, name, value, dialect)
-    if text := own_text(element):
-        _keep(found.extras, "#text", text)
+    _keep(found.extras, "#text", own.strip())
     return found
 
 
@@ -119,8 +118,8 @@ def _place_nested(found: _Found, name: str, value: Json, dialect: Dialect) -> No
             _place(found, name, value, dialect)
         return
     known = name in dialect.known_fields or name in dialect.id_names or name == dialect.state_name
-    flat = value if isinstance(value, dict) and all(key[0] in "#@" for key in value) else {}
-    if known and (text := flat.pop("#text", None)):
+    flat = value if known and isinstance(value, dict) and all(key[0] in "#@" for key in value) else {}
+    if text := flat.pop("#text", None):
         _place(found, name, str(text), dialect)
     _keep(found.extras, name, value)
 
@@ -132,13 +131,15 @@ def _json(element: etree._Element) -> Json:
     tree: dict[str, Json] = {}
     for key, value in _attributes(element):
         _keep(tree, f"@{key}", value)
+    own = element.text or ""
     for child in element:
         if name := local_name(child):
             _keep(tree, name, _json(child))
-    text = own_text(element)
+        own += child.tail or ""
+    own = own.strip()
     if not tree:
-        return text
-    _keep(tree, "#text", text)
+        return own
+    _keep(tree, "#text", own)
     return tree
 
 
