@@ -1,8 +1,11 @@
-"""From when on calls are kept (configuration: `retention.keep`). Pure; all times are UTC."""
+"""From when on calls are kept (configuration: `retention.keep`), and how old a call is. Pure; all times are UTC."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+
+from etl.model import Fact
 
 _DAYS = {"d": 1, "w": 7}
 
@@ -31,3 +34,33 @@ def _years_before(now: datetime, years: int) -> datetime:
 
 def _is_leap(year: int) -> bool:
     return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+
+
+def old(facts: Sequence[Fact], before: datetime) -> list[Fact]:
+    """The facts of calls that began before a moment, as far as these facts tell.
+
+    A call's age is that of its start, else of its end, else of its first observation. Where facts of one call
+    disagree the latest word counts: in doubt a call is kept.
+    """
+    if not any(_began(fact) < before for fact in facts):  # as nearly always, and then there is nothing to sort
+        return []
+    calls: dict[tuple[str, datetime], list[Fact]] = {}
+    for fact in facts:
+        calls.setdefault((fact.call_id, fact.id_time), []).append(fact)
+    return [fact for of_call in calls.values() if began(of_call) < before for fact in of_call]
+
+
+def began(facts: Iterable[Fact]) -> datetime:
+    """When the call of these facts began, as far as they tell."""
+    known = list(facts)
+    for name in ("start_time", "end_time"):
+        times = [time for fact in known if isinstance(time := fact.values.get(name), datetime)]
+        if times:
+            return max(times)
+    return min(fact.observed_at for fact in known)
+
+
+def _began(fact: Fact) -> datetime:
+    time = fact.values.get("start_time") or fact.values.get("end_time") or fact.observed_at
+    assert isinstance(time, datetime)
+    return time

@@ -1,7 +1,8 @@
 """How a call's own element is kept in `cdr.fact`: compressed, with a first byte that names the format.
 
 Format 0: as it is. Format 1: raw deflate, level 1, with `_COMMON_1` as preset dictionary. A dictionary is part of
-the data that was written with it: it is never changed, a better one gets a new format.
+the data that was written with it: it is never changed, a better one gets a new format. Format 2: nothing, for what was
+erased.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from etl.errors import CdrError
 
 _PLAIN = b"\x00"
 _DEFLATED = b"\x01"
+ERASED = b"\x02"
+"""What is stored for an empty element: it was erased."""
 _WINDOW = -15
 
 _COMMON_1 = (
@@ -38,16 +41,18 @@ _COMMON_1 = (
 
 
 def pack(element: bytes) -> bytes:
-    """The bytes to store for an element."""
+    """The bytes to store for an element; an empty one is one that was erased."""
+    if not element:
+        return ERASED
     deflate = zlib.compressobj(1, zlib.DEFLATED, _WINDOW, zdict=_COMMON_1)
     packed = deflate.compress(element) + deflate.flush()
     return _DEFLATED + packed if len(packed) < len(element) else _PLAIN + element
 
 
 def unpack(stored: bytes) -> bytes:
-    """The element as received. Raises `CdrError` for what `pack` did not write."""
+    """The element as received, empty where it was erased. Raises `CdrError` for what `pack` did not write."""
     form, content = stored[:1], stored[1:]
-    if form == _PLAIN:
+    if form == _PLAIN or stored == ERASED:
         return content
     if form != _DEFLATED:
         raise CdrError(f"a stored element has the unknown format {form.hex() or 'none'}: is this version too old?")

@@ -120,6 +120,7 @@ call = Table(
         "id_time",
         postgresql_where=text("state <> 'complete'"),
     ),
+    Index("call_unstarted", "first_seen_at", postgresql_where=text("start_time IS NULL")),
     postgresql_partition_by="RANGE (id_time)",
     comment="One row per call: what all facts about it say together; derived from cdr.fact",
 )
@@ -486,7 +487,14 @@ legal_hold = Table(
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True, comment="Id of the hold"),
     _text("kind", "call: one call; party: calls of a number or name; span: all calls of a time"),
-    _text("value", "call: its id; party: the number or name; null for a span", nullable=True),
+    _text("value", "call: its id; party: the number or name; null for a span, and once a party was erased", nullable=True),
+    Column(
+        "forms",
+        ARRAY(Text),
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="party: its spellings in lower case, as they are searched for",
+    ),
     _text("recorder", "Only calls of this recorder; null: of all", nullable=True),
     _time("from_time", "Only calls that started then or later; null: no limit", nullable=True),
     _time("to_time", "Only calls that started before; null: no limit", nullable=True),
