@@ -42,7 +42,7 @@ FROM (
         SELECT min(c.start_time) AS earliest, max(c.start_time) AS latest
         FROM cdr.call c
         WHERE c.start_time >= '2000-01-01 00:00+00' AND c.start_time < now() + interval '1 day'
-    ) known, generate_series(known.earliest::date, known.latest::date::timestamp, interval '1 day') s (day)
+    ) known, generate_series(known.earliest::date::timestamp, known.latest::date::timestamp, interval '1 day') s (day)
     UNION
     SELECT coalesce(c.start_time, c.first_seen_at)::date
     FROM cdr.call c

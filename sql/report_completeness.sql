@@ -7,15 +7,15 @@
 -- A call belongs to the hour in which it started (first seen, where no start is known), however long it lasts.
 -- A large archive is better asked for the time that is wanted: report.completeness_between(from, to).
 
-DROP VIEW IF EXISTS report.completeness;
-DROP FUNCTION IF EXISTS report.completeness_between(timestamptz, timestamptz);
+-- It reads tables that readers may not, with the owner's rights, and shows nothing personal.
 
-CREATE FUNCTION report.completeness_between(from_time timestamptz, to_time timestamptz)
+CREATE OR REPLACE FUNCTION report.completeness_between(from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (
     recorder text, hour timestamptz, covered_share numeric, covered interval, calls bigint, recovered bigint,
     unresolved bigint, quarantined bigint
 )
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
 WITH timeline AS MATERIALIZED (
     -- The time of each recorder that is asked for.
     SELECT s.recorder, greatest(min(s.subscribed_at), from_time) AS began,
@@ -80,12 +80,12 @@ SELECT h.recorder, h.hour,
 FROM hours h
 LEFT JOIN coverage v ON v.recorder = h.recorder AND v.hour = h.hour
 LEFT JOIN counted c ON c.recorder = h.recorder AND c.hour = h.hour
-LEFT JOIN refused r ON r.recorder = h.recorder AND r.hour = h.hour
-$$;
+LEFT JOIN refused r ON r.recorder = h.recorder AND r.hour = h.hour;
+END;
 COMMENT ON FUNCTION report.completeness_between(timestamptz, timestamptz) IS
     'report.completeness for the time from from_time to to_time: the hours in between, the first and the last cut off there';
 
-CREATE VIEW report.completeness AS
+CREATE OR REPLACE VIEW report.completeness AS
 SELECT * FROM report.completeness_between('-infinity', 'infinity');
 COMMENT ON VIEW report.completeness IS
     'How whole the archive is. Grain: one row per recorder and hour of UTC, from its first subscription to now or its retirement';

@@ -11,25 +11,26 @@
 -- After a failover in the middle of a call there are two conversations, one on each recorder; `continues` links them
 -- if the first half is no longer than a day.
 -- A large archive is better asked for the time that is wanted: report.conversations_between(from, to).
+-- It reads report.calls with the rights of who asks: parties are masked alike, and equal ones have equal pseudonyms.
 
-DROP VIEW IF EXISTS report.conversations;
-DROP FUNCTION IF EXISTS report.conversations_between(timestamptz, timestamptz);
-
-CREATE FUNCTION report.conversations_between(from_time timestamptz, to_time timestamptz)
+CREATE OR REPLACE FUNCTION report.conversations_between(from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (
     call_id text, recorder text, state text, start_time timestamptz, end_time timestamptz, duration interval,
     source_caller_id text, source_name text, destination_caller_id text, destination_name text, cause_id integer,
     direction_id integer, modality_id text, platform_call_id text, native_call_id text, secondary boolean,
     copies bigint, call_ids text[], recorders text[], continues text
 )
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
 WITH chosen AS (
     -- More on either side: a copy that starts a little earlier or later must not be cut off, nor a failover's first half.
-    SELECT c.*,
+    SELECT c.call_id, c.recorder, c.state, c.start_time, c.end_time, c.duration, c.source_caller_id, c.source_name,
+        c.destination_caller_id, c.destination_name, c.cause_id, c.direction_id, c.modality_id, c.platform_call_id,
+        c.native_call_id, c.secondary, c.first_seen_at,
         CASE WHEN c.start_time IS NOT NULL THEN c.platform_call_id END AS platform,
         CASE WHEN c.start_time IS NOT NULL THEN c.native_call_id END AS native,
         row_number() OVER (ORDER BY c.start_time, c.call_id COLLATE "C") AS number
-    FROM cdr.call c
+    FROM report.calls c
     WHERE (c.start_time >= from_time - interval '25 hours' AND c.start_time < to_time + interval '1 minute')
         OR (c.start_time IS NULL AND c.first_seen_at >= from_time AND c.first_seen_at < to_time)
 ), stepped AS (
@@ -82,12 +83,12 @@ SELECT call_id, recorder, state, start_time, end_time, duration, source_caller_i
         AND start_time - earlier_end BETWEEN interval '-5 seconds' AND interval '1 minute'
         AND start_time - earlier_start <= interval '24 hours' THEN earlier END
 FROM linked
-WHERE (start_time >= from_time AND start_time < to_time) OR start_time IS NULL
-$$;
+WHERE (start_time >= from_time AND start_time < to_time) OR start_time IS NULL;
+END;
 COMMENT ON FUNCTION report.conversations_between(timestamptz, timestamptz) IS
     'report.conversations that start from from_time on and before to_time (by the copy shown; first seen, where no start is known)';
 
-CREATE VIEW report.conversations AS
+CREATE OR REPLACE VIEW report.conversations AS
 SELECT * FROM report.conversations_between('-infinity', 'infinity');
 COMMENT ON VIEW report.conversations IS
     'Conversations: 2N copies folded into one. Grain: one row per conversation; each call is a copy in exactly one. Times are UTC instants';
@@ -97,10 +98,10 @@ COMMENT ON COLUMN report.conversations.state IS 'State of the copy shown';
 COMMENT ON COLUMN report.conversations.start_time IS 'Start of the copy shown (UTC instant)';
 COMMENT ON COLUMN report.conversations.end_time IS 'End of the copy shown (UTC instant)';
 COMMENT ON COLUMN report.conversations.duration IS 'Duration of the copy shown';
-COMMENT ON COLUMN report.conversations.source_caller_id IS 'Number or address of the calling party';
-COMMENT ON COLUMN report.conversations.source_name IS 'Display name of the calling party';
-COMMENT ON COLUMN report.conversations.destination_caller_id IS 'Number or address of the called party';
-COMMENT ON COLUMN report.conversations.destination_name IS 'Display name of the called party';
+COMMENT ON COLUMN report.conversations.source_caller_id IS 'Number or address of the calling party, masked as in report.calls';
+COMMENT ON COLUMN report.conversations.source_name IS 'Display name of the calling party, masked alike';
+COMMENT ON COLUMN report.conversations.destination_caller_id IS 'Number or address of the called party, masked alike';
+COMMENT ON COLUMN report.conversations.destination_name IS 'Display name of the called party, masked alike';
 COMMENT ON COLUMN report.conversations.cause_id IS 'Why the call ended; see cdr.cause';
 COMMENT ON COLUMN report.conversations.direction_id IS 'Direction; see cdr.direction';
 COMMENT ON COLUMN report.conversations.modality_id IS 'Modality; see cdr.modality';

@@ -3,9 +3,9 @@
 -- Purpose: the list to work through: what is still to come, what is gone, what someone has accepted as gone.
 -- Grain:   one row per call that is not complete. Calls that go on at the moment are among them.
 -- Zone:    all times are UTC instants.
+-- Masks:   the parties, as in report.calls.
 
-DROP VIEW IF EXISTS report.unresolved_calls;
-CREATE VIEW report.unresolved_calls AS
+CREATE OR REPLACE VIEW report.unresolved_calls AS
 SELECT
     c.call_id,
     c.recorder,
@@ -13,8 +13,10 @@ SELECT
     coalesce(f.since, c.first_seen_at) AS since,
     c.start_time,
     c.end_time,
-    c.source_caller_id,
-    c.destination_caller_id,
+    CASE WHEN mask.off OR c.source_caller_id = '' THEN c.source_caller_id
+        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.source_caller_id, 'UTF8')), 'hex'), 16) END AS source_caller_id,
+    CASE WHEN mask.off OR c.destination_caller_id = '' THEN c.destination_caller_id
+        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.destination_caller_id, 'UTF8')), 'hex'), 16) END AS destination_caller_id,
     CASE c.state
         WHEN 'lost' THEN 'gone: the recorder does not know it any more'
         WHEN 'ended' THEN CASE
@@ -33,6 +35,12 @@ SELECT
     last.outcome AS last_answer,
     last.at AS last_action_at
 FROM cdr.call c
+CROSS JOIN (
+    SELECT
+        (SELECT has_table_privilege('cdr.call'::regclass, 'SELECT')
+            OR coalesce(pg_has_role(to_regrole('cdr_investigator'), 'USAGE'), false)) AS off,
+        (SELECT k.secret FROM cdr.mask_key k) AS key
+) mask
 LEFT JOIN LATERAL (
     SELECT
         CASE c.state
@@ -59,8 +67,8 @@ COMMENT ON COLUMN report.unresolved_calls.since IS
     'Since when it is in this state: first seen, its end first heard of, or its absence found (UTC instant)';
 COMMENT ON COLUMN report.unresolved_calls.start_time IS 'Start of the call (UTC instant)';
 COMMENT ON COLUMN report.unresolved_calls.end_time IS 'End of the call, where it is known (UTC instant)';
-COMMENT ON COLUMN report.unresolved_calls.source_caller_id IS 'Number or address of the calling party';
-COMMENT ON COLUMN report.unresolved_calls.destination_caller_id IS 'Number or address of the called party';
+COMMENT ON COLUMN report.unresolved_calls.source_caller_id IS 'Number or address of the calling party, masked as in report.calls';
+COMMENT ON COLUMN report.unresolved_calls.destination_caller_id IS 'Number or address of the called party, masked alike';
 COMMENT ON COLUMN report.unresolved_calls.why IS 'Why it is not complete, in words';
 COMMENT ON COLUMN report.unresolved_calls.accepted IS 'Whether someone took note that its record is gone for good (cdr accept call)';
 COMMENT ON COLUMN report.unresolved_calls.accepted_by IS 'Who did: user of the operating system and host';

@@ -67,8 +67,9 @@ def test_upgrading_again_changes_nothing(database: str, tables: Query) -> None:
 
 def test_a_changed_file_of_sql_is_applied_again(database: str, conn: Connection, tables: Query) -> None:
     with conn.transaction():
-        conn.execute("UPDATE cdr.sql_file SET checksum = 'old' WHERE name = 'report.sql'; DROP VIEW report.calls")
-    assert migrate.upgrade(database).files == ("report.sql",)
+        conn.execute("UPDATE cdr.sql_file SET checksum = 'old' WHERE name = 'report_calls.sql'")
+        conn.execute("DROP VIEW report.calls CASCADE")
+    assert migrate.upgrade(database).files == ("report_calls.sql",)
     assert tables("SELECT count(*) FROM report.calls") == [(0,)]
 
 
