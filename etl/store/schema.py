@@ -487,7 +487,11 @@ legal_hold = Table(
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True, comment="Id of the hold"),
     _text("kind", "call: one call; party: calls of a number or name; span: all calls of a time"),
-    _text("value", "call: its id; party: the number or name; null for a span, and once a party was erased", nullable=True),
+    _text(
+        "value",
+        "call: its id; party: the number or name; null for a span, and once a party was erased",
+        nullable=True,
+    ),
     Column(
         "forms",
         ARRAY(Text),

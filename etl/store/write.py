@@ -13,7 +13,7 @@ import psycopg
 from etl.calls.coverage import SessionState
 from etl.errors import DatabaseError
 from etl.model import Fact, Quarantined, State
-from etl.store import checkpoints, quarantine, reconcile, sessions, staging
+from etl.store import checkpoints, gate, quarantine, reconcile, sessions, staging
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import conflicts, refuses_row, translate
 from etl.store.partitions import Partitions
@@ -58,7 +58,7 @@ class Written:
     `states` counts the calls that newly entered a state, by recorder and state; `completed` are those that
     became complete; `quarantined` the rows added to quarantine, by recorder and reason; `refused` the number of
     facts among them that PostgreSQL would not take; `gap_seconds` the length of gaps that ended, by recorder and
-    reason.
+    reason; `expired` the number of facts that were left out, since calls so old are deleted by age.
     """
 
     states: Mapping[tuple[str | None, str], int] = field(default_factory=dict)
@@ -66,6 +66,7 @@ class Written:
     quarantined: Mapping[tuple[str | None, str], int] = field(default_factory=dict)
     refused: int = 0
     gap_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    expired: int = 0
 
 
 class Writer:
@@ -135,17 +136,18 @@ class Writer:
 
     def _attempt(self, batch: Batch, merge: Callable[[Cursor, Sequence[Fact]], _Merged]) -> Written:
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            facts = self._admitted(cursor, batch)
-            merged = merge(cursor, facts) if facts else _Merged()
+            facts = self._counting(cursor, batch)
+            admitted = gate.admit(cursor, facts) if facts else gate.Admitted([], 0)
+            merged = merge(cursor, admitted.facts) if admitted.facts else _Merged()
             found = [*batch.quarantined, *merged.refused]
             added = quarantine.add(cursor, found) if found else {}
             ended = sessions.store(cursor, batch.sessions, self._margin) if batch.sessions else {}
             if batch.journal is not None and batch.checkpoint is not None:
                 known = self._checkpoints[batch.journal]
                 checkpoints.move(cursor, batch.journal, known, batch.checkpoint, batch.observed_at)
-        return replace(merged.written(added), gap_seconds=ended)
+        return replace(merged.written(added), gap_seconds=ended, expired=admitted.expired)
 
-    def _admitted(self, cursor: Cursor, batch: Batch) -> list[Fact]:
+    def _counting(self, cursor: Cursor, batch: Batch) -> list[Fact]:
         """All that counts as a fact, in the order of the key."""
         at_hand = {(fact.call_id, fact.id_time) for fact in batch.facts}
         sightings = reconcile.news(cursor, batch.sightings, at_hand)

@@ -1,0 +1,90 @@
+"""The gate between those who write facts and those who delete or erase calls.
+
+Who writes passes it for the length of a transaction, together with others; who deletes or erases closes it for one of
+theirs. So a writer sees, from its first statement to its commit, the same answer to what was deleted by age and what
+was erased, and nothing that was deleted comes back from a batch that was under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from etl.calls.erasure import cleared
+from etl.calls.retention import old
+from etl.model import Fact
+from etl.store.database import Connection, Cursor, name_of
+from etl.store.errors import DatabaseConflict, translate
+from etl.store.reconcile import of_known_calls
+
+_T = TypeVar("_T")
+
+_KEY = "hashtextextended('cdr.retention', 0)"
+
+PASS = f"SELECT pg_advisory_xact_lock_shared({_KEY})"
+"""Pass the gate until the end of the transaction."""
+
+_PASS = f"{PASS}; SELECT (SELECT before FROM cdr.expiry), EXISTS (SELECT FROM cdr.erased_call)"
+"""Two statements on one way: the second must see what was committed while the first waited."""
+
+_PATIENCE = "2s"
+_CLOSE = f"SET LOCAL lock_timeout = '{_PATIENCE}'; SELECT pg_advisory_xact_lock({_KEY})"
+_ATTEMPTS = 10
+
+_ERASED = "SELECT call_id FROM cdr.erased_call WHERE call_id = ANY(%s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What may be stored of some facts; `expired`: how many may not, being of calls as old as those deleted by age."""
+
+    facts: list[Fact]
+    expired: int
+
+
+def admit(cursor: Cursor, facts: Sequence[Fact]) -> Admitted:
+    """Pass the gate with facts: what is too old and not stored stays outside, what was erased comes in cleared."""
+    cursor.execute(_PASS, prepare=False)
+    cursor.nextset()
+    before, erased = cursor.fetchone() or (None, False)
+    kept = _unexpired(cursor, facts, before) if before is not None else list(facts)
+    return Admitted(_cleared(cursor, kept) if erased else kept, len(facts) - len(kept))
+
+
+def _unexpired(cursor: Cursor, facts: Sequence[Fact], before: datetime) -> list[Fact]:
+    aged = old(facts, before)
+    if not aged:
+        return list(facts)
+    left = {id(fact) for fact in aged} - {id(fact) for fact in of_known_calls(cursor, aged, ())}
+    return [fact for fact in facts if id(fact) not in left]
+
+
+def _cleared(cursor: Cursor, facts: Sequence[Fact]) -> list[Fact]:
+    erased = {row[0] for row in cursor.execute(_ERASED, [list({fact.call_id for fact in facts})])}
+    return [cleared(fact) if fact.call_id in erased else fact for fact in facts]
+
+
+def expired_before(connection: Connection) -> datetime | None:
+    """Calls that began before were deleted by age; None where none ever was."""
+    with translate(name_of(connection)), connection.transaction():
+        row = connection.execute("SELECT before FROM cdr.expiry").fetchone()
+    return row[0] if row else None
+
+
+def closed(connection: Connection, work: Callable[[Cursor], _T]) -> _T:
+    """Do some work in a transaction of its own while nobody writes facts or sets a hold.
+
+    Nobody waits for it longer than the work takes and two seconds. Raises `DatabaseConflict` where somebody keeps the
+    gate open for ever.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+                cursor.execute(_CLOSE, prepare=False)
+                return work(cursor)
+        except DatabaseConflict:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
