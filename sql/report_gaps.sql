@@ -5,8 +5,7 @@
 -- Zone:    all times are UTC instants.
 -- Holds no personal data: why and by whom a gap was accepted stands in cdr.gap_acceptance only.
 
-DROP VIEW IF EXISTS report.gaps;
-CREATE VIEW report.gaps AS
+CREATE OR REPLACE VIEW report.gaps AS
 SELECT
     g.id,
     g.recorder,
