@@ -409,5 +409,25 @@ HOLDS = (
     KnownHold("call", NAMED["failing over"].call_id, "case 9", (), released=True),
 )
 
+
+@dataclass(frozen=True)
+class KnownExport:
+    """An export that was made of the archive."""
+
+    folder: str
+    host: str
+    start: datetime
+    end: datetime
+    masked: bool
+    who: str
+    rows: int
+
+
+EXPORTS = (
+    KnownExport("/srv/lake", "archive", BEGIN, END, True, "ops@archive", 222),
+    KnownExport("/home/kim/case-23", "archive", utc(10, "00:00"), utc(25, "00:00"), False, "kim@archive", 121),
+    KnownExport("/srv/lake", "archive", utc(1, "00:00", 1), utc(1, "00:00", 2), True, "ops@archive", 2),
+)
+
 MASK_SECRET = bytes(range(32))
 """The secret of the masks in this archive: pseudonyms are the same each time."""

@@ -13,6 +13,7 @@ from support.known import (
     BEGIN,
     CALLS,
     END,
+    EXPORTS,
     GAPS,
     HOLDS,
     MASK_SECRET,
@@ -59,6 +60,7 @@ def store(connection: Connection) -> None:
     _fill_gaps(connection)
     _act(connection)
     _resolve_quarantine(connection)
+    _note_exports(connection)
 
 
 def _settings() -> Settings:
@@ -99,7 +101,7 @@ def _fields(call: KnownCall, *, local: bool) -> Mapping[str, str]:
     values = {
         "start_time": _written(call, call.start, local),
         "end_time": _written(call, call.end, local),
-        "duration": call.duration and str(call.duration).zfill(8),
+        "duration": str(call.duration).zfill(8) if call.duration else None,
         "source_caller_id": call.caller,
         "source_name": call.caller_name,
         "destination_caller_id": call.called,
@@ -224,3 +226,13 @@ def _set_back(connection: Connection, act: KnownAct) -> None:
         connection.execute("UPDATE cdr.audit SET at = %s WHERE reason = %s", [act.at, act.reason])
         for table in ("call_acceptance", "gap_acceptance"):
             connection.execute(f"UPDATE cdr.{table} SET at = %s WHERE reason = %s".encode(), [act.at, act.reason])
+
+
+def _note_exports(connection: Connection) -> None:
+    with connection.transaction(), connection.cursor() as cursor:
+        for each in EXPORTS:
+            cursor.execute(
+                "INSERT INTO cdr.export (folder, host, from_time, to_time, masked, who, finished_at, rows)"
+                " VALUES (%s, %s, %s, %s, %s, %s, now(), %s)",
+                [each.folder, each.host, each.start, each.end, each.masked, each.who, each.rows],
+            )
