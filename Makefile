@@ -8,7 +8,7 @@ FOR    ?= 60s
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-loaders campaign lock clean
+.PHONY: help demo test lint format dictionary bench bench-loaders campaign lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ lint: $(VENV)/.dependencies ## ruff, mypy --strict, import rules
 format: $(VENV)/.dependencies ## let ruff write
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dictionary: $(VENV)/.dependencies ## docs/dictionary.md and docs/cookbook.md anew, from a database that it makes
+	$(BIN)/python -m tests.write_docs
 
 bench: $(VENV)/.installed ## the benchmarks; about five minutes
 	$(BIN)/python -m benchmarks
