@@ -56,7 +56,8 @@ class ChunkReader:
             if not said.quarantined:
                 well.append(path)
             _add(told, said)
-            outcome.counts.update(files=1, bytes=file.size)
+            outcome.counts["files"] += 1
+            outcome.counts["bytes"] += file.size
             size += file.size
             if size >= BATCH_BYTES:
                 self._store(told, well, outcome)

@@ -15,7 +15,10 @@ _PLAIN = b"\x00"
 _DEFLATED = b"\x01"
 ERASED = b"\x02"
 """What is stored for an empty element: it was erased."""
-_WINDOW = -15
+_WINDOW = -13
+"""8 kB hold nearly every element with the dictionary. For larger ones memory can come anew from the operating system
+each time, at three times the cost."""
+_WIDEST = -15
 
 _COMMON_1 = (
     b"<participant><metadata><duration>00:0</duration><ms_conversation_id><cisco_guid><owner_eid><location_eid>"
@@ -57,6 +60,6 @@ def unpack(stored: bytes) -> bytes:
     if form != _DEFLATED:
         raise CdrError(f"a stored element has the unknown format {form.hex() or 'none'}: is this version too old?")
     try:
-        return zlib.decompressobj(_WINDOW, zdict=_COMMON_1).decompress(content)
+        return zlib.decompressobj(_WIDEST, zdict=_COMMON_1).decompress(content)
     except zlib.error as error:
         raise CdrError(f"a stored element cannot be decompressed ({error}): the database's data is damaged") from error

@@ -33,13 +33,13 @@ def row(fact: Fact) -> tuple[Any, ...]:
     return (
         fact.call_id,
         fact.id_time,
-        fact.kind.value,
+        str(fact.kind),
         fact.observed_at,
         fact.recorder,
         fact.located,
         fact.digest,
-        fact.history and fact.history.value,
-        *[get(name) for name in _NAMES],
+        fact.history and str(fact.history),
+        *map(get, _NAMES),
         Jsonb({key: value for key, value in fact.attributes.items() if value is not None}),
         list(fact.quality),
         pack(fact.element),
@@ -109,7 +109,7 @@ class Merge:
         return self._cursor.execute(merge.within(statement, self._times).encode(), prepare=False)
 
     def _insert_calls(self) -> int:
-        for call_id, id_time, recorder, state in self._cursor.execute(merge.INSERT_CALLS):
+        for call_id, id_time, recorder, state in self._cursor.execute(merge.INSERT_CALLS, binary=True):
             self.before[call_id, id_time] = None
             self.after[call_id, id_time] = (recorder, state)
         return self._cursor.rowcount
