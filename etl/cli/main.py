@@ -16,6 +16,7 @@ from etl.cli import (
     call,
     database,
     demo,
+    export,
     quarantine,
     rebuild,
     reconcile,
@@ -44,6 +45,7 @@ app.command("status")(status.status)
 app.command("call")(call.call)
 app.command("rebuild")(rebuild.rebuild)
 app.command("verify")(verify.verify)
+app.command("export")(export.export)
 app.command("simulate")(simulate.simulate)
 app.add_typer(accept.app, name="accept")
 backfill.app.command("http")(backfill_history.http)

@@ -74,13 +74,22 @@ def connect(url: str, *, application: str = "cdr") -> Connection:
     Raises `UsageError` for what is no URL, `DatabaseRefused` for a wrong password or name, `DatabaseUnavailable`
     while the server is out of reach.
     """
-    parts = _parts(url)
-    options = f"{parts.pop('options', None) or ''} {_OPTIONS}".strip()
-    settings: dict[str, Any] = {**_SETTINGS, "application_name": application, **parts, "options": options}
+    settings = _settings(url, application)
     try:
         return psycopg.connect("", **settings)
     except psycopg.OperationalError as error:
         raise _why_not(error, safe_url(url)) from error
+
+
+def conninfo_of(url: str, *, application: str = "cdr") -> str:
+    """The same connection as libpq takes it in one string, for other drivers; may hold a password."""
+    return conninfo.make_conninfo("", **_settings(url, application))
+
+
+def _settings(url: str, application: str) -> dict[str, Any]:
+    parts = _parts(url)
+    options = f"{parts.pop('options', None) or ''} {_OPTIONS}".strip()
+    return {**_SETTINGS, "application_name": application, **parts, "options": options}
 
 
 def _why_not(error: psycopg.OperationalError, where: str) -> CdrError:

@@ -27,6 +27,8 @@ _UNAVAILABLE = ("08", "57P", "53", "58")
 _REFUSED = ("28", "3D000", "42501", "0LP")
 _MISMATCH = ("3F000", "42P01", "42703", "42883", "42P10")
 _CONFLICT = ("40001", "40P01", "55P03")
+LOST = "08000"
+"""The connection is gone: the SQLSTATE that a client gives itself."""
 _ROW = ("22", "23", "54")
 
 
@@ -49,14 +51,20 @@ def conflicts(error: psycopg.Error) -> bool:
 def translated(error: psycopg.Error, where: str) -> CdrError:
     """Our error for the driver's. `where` names the database, without a password."""
     state = error.sqlstate or ""
-    said = _said(error)
+    if not state and isinstance(error, psycopg.OperationalError):
+        state = LOST
+    return of_state(state, _said(error), where)
+
+
+def of_state(state: str, said: str, where: str) -> CdrError:
+    """Our error for a SQLSTATE, with the first line of what was `said`; the state is empty where there is none."""
     if state.startswith(_MISMATCH):
         return SchemaMismatch(f"database {where}: {said}; its schema is not the one needed: run 'cdr db upgrade'")
     if state.startswith(_REFUSED):
         return DatabaseRefused(f"database {where} refused: {said}; check user, password, database name and rights")
     if state.startswith(_CONFLICT):
         return DatabaseConflict(f"database {where}: {said}; try again")
-    if state.startswith(_UNAVAILABLE) or (not state and isinstance(error, psycopg.OperationalError)):
+    if state.startswith(_UNAVAILABLE):
         return DatabaseUnavailable(f"database {where} is out of reach: {said}; will work again once it is back")
     return DatabaseError(f"database {where}: {said} (SQLSTATE {state or 'none'}); this is a bug, please report it")
 
