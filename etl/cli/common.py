@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import structlog
 import typer
@@ -121,8 +122,8 @@ def safe(value: object) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def moment(text: str | None) -> datetime | None:
-    """A time from the command line: ISO 8601; without a zone the machine's local zone, which is said.
+def moment(text: str | None, zone: ZoneInfo | None = None) -> datetime | None:
+    """A time from the command line: ISO 8601; without a zone in `zone`, else in the machine's, which is said.
 
     Raises UsageError, also for a year in which no call can be.
     """
@@ -136,10 +137,11 @@ def moment(text: str | None) -> datetime | None:
         raise _out_of_range(text)
     if read.tzinfo is None:
         try:
-            read = read.astimezone()
+            read = read.astimezone() if zone is None else read.replace(tzinfo=zone)
         except (OverflowError, ValueError):  # at the end of the calendar a zone leads beyond it
             raise _out_of_range(text) from None
-        note(f"{text} is read in this machine's zone: {read.isoformat()}")
+        where = zone.key if zone else "this machine's zone"
+        note(f"{text} is read in {where}: {read.isoformat()}")
     return read
 
 

@@ -1,0 +1,185 @@
+"""Whether somebody listened: each recorder's time, the gaps in it, and what became of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from etl.model import Interval
+from etl.report.charts import Column, Figure, Lane, Mark, Table, Timeline
+from etl.report.rows import Coverage, Findings, Gap
+from etl.report.words import count, counted, lasting, moment, share, shortened
+
+STATES = ("open", "filled", "accepted")
+"""The states of a gap, the worst first."""
+MOST_GAPS = 200
+"""Gaps in the table: open ones first, then the longest."""
+_HOUR = timedelta(hours=1)
+
+Describe = Callable[[str], str]
+"""Puts the reason of a gap into words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The gaps of one state: how many, how long within the report, and the calls that the history added to them."""
+
+    count: int = 0
+    time: timedelta = timedelta()
+    recovered: int = 0
+
+
+def within(gap: Gap, found: Findings) -> timedelta:
+    """How much of the gap lies in the time of the report, as far as that has passed."""
+    end = min(gap.end or found.now, found.span.end, found.now)
+    return max(timedelta(), end - max(gap.start, found.span.start))
+
+
+def lost(gaps: Iterable[Gap], found: Findings) -> dict[str, Lost]:
+    """The gaps by state."""
+    sums = dict.fromkeys(STATES, Lost())
+    for gap in gaps:
+        old = sums.get(gap.state, Lost())
+        sums[gap.state] = Lost(old.count + 1, old.time + within(gap, found), old.recovered + gap.recovered)
+    return sums
+
+
+def covered(found: Findings) -> timedelta:
+    """How long sessions listened, all recorders together."""
+    return sum((row.covered for row in found.coverage), timedelta())
+
+
+def uncovered(found: Findings) -> timedelta:
+    """How long gaps lasted, all recorders together."""
+    return sum((within(gap, found) for gap in found.gaps), timedelta())
+
+
+def figures(found: Findings, describe: Describe) -> tuple[Figure, ...]:
+    return (timeline(found), gaps(found, describe))
+
+
+# Each recorder's time
+
+
+def timeline(found: Findings) -> Figure:
+    """When each recorder was listened to, with its gaps."""
+    key, title = "coverage", "Who was listened to, and when"
+    if not found.coverage and not found.gaps:
+        return Figure(key, title, "No recorder was subscribed to in this time.")
+    by_recorder = _by_recorder(found)
+    ordered = sorted(found.coverage, key=lambda row: row.recorder)
+    lanes = tuple(_lane(row, by_recorder[row.recorder], found) for row in ordered)
+    rows = tuple(_row(row, by_recorder[row.recorder], found) for row in ordered)
+    columns = (
+        Column("recorder"), Column("covered", True), Column("open gaps", True), Column("filled", True),
+        Column("accepted", True), Column("calls", True), Column("recovered", True), Column("unresolved", True),
+        Column("not understood", True),
+    )  # fmt: skip
+    table = Table("Coverage by recorder", columns, rows)
+    note = "A gap shorter than the plot can show is drawn wider than it is."
+    return Figure(key, title, _summary(found), Timeline(found.span, lanes), table, note)
+
+
+def _by_recorder(found: Findings) -> dict[str, list[Gap]]:
+    gaps: defaultdict[str, list[Gap]] = defaultdict(list)
+    for gap in found.gaps:
+        gaps[gap.recorder].append(gap)
+    return gaps
+
+
+def _summary(found: Findings) -> str:
+    whole = covered(found) + uncovered(found)
+    listened = f"Sessions listened for {share(covered(found), whole)} of the time of {_recorders(found)}"
+    if not found.gaps:
+        return f"{listened}; there was no gap."
+    sums = lost(found.gaps, found)
+    told = ", ".join(f"{count(sums[state].count)} {state}" for state in STATES if sums[state].count)
+    return f"{listened}; {counted(len(found.gaps), 'gap')} ({told}) lasted {lasting(uncovered(found))} in all."
+
+
+def _recorders(found: Findings) -> str:
+    return counted(len(found.coverage), "recorder")
+
+
+def known(row: Coverage, gaps: Iterable[Gap], found: Findings) -> Interval | None:
+    """The recorder's time in the report: from its first subscription to its retirement, or to what is pending.
+
+    The view has hours. In the first and the last of them, what is neither covered nor in a gap lies before the first
+    subscription, or after the last moment that is settled.
+    """
+    given = list(gaps)
+    first_ends = min(row.first + _HOUR, found.now, found.span.end)
+    start = first_ends - row.covered_first - _overlap(given, row.first, found)
+    end = first_ends
+    if row.last > row.first:
+        end = max(row.last, found.span.start) + row.covered_last + _overlap(given, row.last, found)
+    start, end = max(start, found.span.start), min(end, found.span.end)
+    return Interval(start, end) if start < end else None
+
+
+def _overlap(gaps: Iterable[Gap], hour: datetime, found: Findings) -> timedelta:
+    """How much of this hour lies in gaps, as far as it belongs to the report."""
+    start, end = max(hour, found.span.start), min(hour + _HOUR, found.span.end, found.now)
+    parts = (min(gap.end or end, end) - max(gap.start, start) for gap in gaps)
+    return sum((part for part in parts if part > timedelta()), timedelta())
+
+
+def _lane(row: Coverage, gaps: list[Gap], found: Findings) -> Lane:
+    return Lane(shortened(row.recorder), known(row, gaps, found), tuple(_marks(gaps, found)))
+
+
+def _marks(gaps: Iterable[Gap], found: Findings) -> Iterable[Mark]:
+    for gap in gaps:
+        start, end = max(gap.start, found.span.start), min(gap.end or found.now, found.now, found.span.end)
+        if start < end:
+            yield Mark(Interval(start, end), gap.state)
+
+
+def _row(row: Coverage, gaps: list[Gap], found: Findings) -> tuple[str, ...]:
+    sums = lost(gaps, found)
+    gone = sum((each.time for each in sums.values()), timedelta())
+    counts = (row.calls, row.recovered, row.unresolved, row.quarantined)
+    return (
+        row.recorder,
+        share(row.covered, row.covered + gone),
+        *(_told(sums[state]) for state in STATES),
+        *(count(number) for number in counts),
+    )
+
+
+def _told(gone: Lost) -> str:
+    return f"{count(gone.count)} ({lasting(gone.time)})" if gone.count else "0"
+
+
+# The gaps
+
+
+def gaps(found: Findings, describe: Describe) -> Figure:
+    """The gaps one by one, those that are open first, then the longest."""
+    key, title = "gaps", "Gaps"
+    if not found.gaps:
+        return Figure(key, title, "There was no gap in this time.")
+    ordered = sorted(found.gaps, key=lambda gap: (STATES.index(gap.state), -within(gap, found), gap.start))
+    columns = (
+        Column("gap"), Column("recorder"), Column("from"), Column("length", True), Column("why"), Column("state"),
+        Column("recovered calls", True),
+    )  # fmt: skip
+    rows = tuple(_gap_row(gap, found, describe) for gap in ordered[:MOST_GAPS])
+    longest = max(found.gaps, key=lambda gap: within(gap, found))
+    summary = (
+        f"The longest gap lasted {lasting(within(longest, found))}: on {longest.recorder}, from"
+        f" {moment(longest.start, found.zone)} ({describe(longest.reason)}), now {longest.state}."
+    )
+    cut = f"The table shows {MOST_GAPS} of {count(len(ordered))}: open ones first, then the longest."
+    note = cut if len(ordered) > MOST_GAPS else ""
+    return Figure(key, title, summary, None, Table("Gaps, open ones first, then the longest", columns, rows), note)
+
+
+def _gap_row(gap: Gap, found: Findings, describe: Describe) -> tuple[str, ...]:
+    length = lasting((gap.end or found.now) - gap.start)
+    return (
+        str(gap.id), gap.recorder, moment(gap.start, found.zone), length if gap.end else f"{length}, lasts",
+        describe(gap.reason), gap.state, count(gap.recovered),
+    )  # fmt: skip

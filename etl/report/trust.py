@@ -1,0 +1,153 @@
+"""The headline: how much there is, and whether the numbers can be trusted, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+from etl.report.coverage import covered, known, lost, uncovered
+from etl.report.rows import Findings
+from etl.report.words import count, counted, hours, lasting, listed, recorder, share
+
+OVERDUE = timedelta(minutes=5)
+
+
+class Level(Enum):
+    """How far the numbers can be trusted."""
+
+    WHOLE = "Yes"
+    ACCEPTED = "Yes, but for what was accepted as gone"
+    DOUBTFUL = "Not wholly"
+    UNKNOWN = "Nobody can say"
+    EMPTY = "There is nothing to trust yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A headline figure: its name, its value, and what is to be said about it."""
+
+    name: str
+    value: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Can these numbers be trusted? The answer, and its reasons."""
+
+    level: Level
+    reasons: tuple[str, ...]
+
+
+def numbers(found: Findings) -> tuple[Number, ...]:
+    """What a reader wants to know first."""
+    recorded = sum((day.talk_time for day in found.days), timedelta())
+    names = {recorder(day.recorder) for day in found.days} | {row.recorder for row in found.coverage}
+    unresolved = sum(day.unresolved for day in found.days)
+    gaps = sum(1 for gap in found.gaps if gap.state == "open")
+    listened = share(covered(found), covered(found) + uncovered(found))
+    return (
+        Number("Calls", count(found.calls), f"{hours(recorded)} recorded"),
+        Number("Conversations", count(found.conversations.count), "copies on several recorders counted once"),
+        Number("Talk time", hours(found.conversations.talk_time), "of conversations"),
+        Number("Recorders", count(len(names)), "with calls, or listened to"),
+        Number("Covered", listened, f"of the recorders' time; {counted(gaps, 'open gap')}"),
+        Number("Unresolved", count(unresolved), "calls that are not complete"),
+    )
+
+
+def verdict(found: Findings) -> Verdict:
+    """The answer to: can these numbers be trusted?"""
+    return Verdict(_level(found), tuple(_reasons(found)))
+
+
+def _level(found: Findings) -> Level:
+    if not found.coverage and not found.gaps:
+        return Level.UNKNOWN if found.calls else Level.EMPTY
+    gaps = lost(found.gaps, found)
+    missing = any(row.calls for row in found.unresolved if row.state != "ongoing" and not row.accepted)
+    if gaps["open"].count or missing or _refused(found) or _strangers(found) or _late(found):
+        return Level.DOUBTFUL
+    accepted = gaps["accepted"].count or any(row.accepted for row in found.unresolved)
+    return Level.ACCEPTED if accepted else Level.WHOLE
+
+
+def _reasons(found: Findings) -> Iterator[str]:
+    if not found.coverage and not found.gaps:
+        yield "No recorder was subscribed to in this time, so nothing shows whether calls are missing."
+    else:
+        listened = share(covered(found), covered(found) + uncovered(found))
+        yield f"Sessions listened for {listened} of the recorders' time."
+        yield from _about_gaps(found)
+    yield from _about_beginnings(found)
+    yield from _about_calls(found)
+
+
+def _about_gaps(found: Findings) -> Iterator[str]:
+    gaps = lost(found.gaps, found)
+    if not found.gaps:
+        yield "There was no gap."
+    if gone := gaps["open"].count:
+        are = "is" if gone == 1 else "are"
+        yield f"{counted(gone, 'gap')} {are} open, {lasting(gaps['open'].time)} in all: calls in them may be missing."
+    if gaps["filled"].count:
+        filled = gaps["filled"]
+        were = "was" if filled.count == 1 else "were"
+        yield (
+            f"{counted(filled.count, 'gap')} ({lasting(filled.time)}) {were} filled: the history was read and shows all"
+            f" calls; {counted(filled.recovered, 'call')} came from there."
+        )
+    if gaps["accepted"].count:
+        accepted = gaps["accepted"]
+        were = "was" if accepted.count == 1 else "were"
+        yield (
+            f"{counted(accepted.count, 'gap')} ({lasting(accepted.time)}) {were} accepted: calls in them may be missing"
+            " for good, and somebody took note of that."
+        )
+
+
+def _late(found: Findings) -> list[str]:
+    """Recorders whose first subscription lies in the time of the report: before it nothing is known."""
+    late = []
+    for row in found.coverage:
+        time = known(row, [gap for gap in found.gaps if gap.recorder == row.recorder], found)
+        if time is not None and time.start > found.span.start:
+            late.append(row.recorder)
+    return sorted(late)
+
+
+def _strangers(found: Findings) -> list[str]:
+    """Recorders with calls that nobody listened to in this time."""
+    heard = {row.recorder for row in found.coverage}
+    return sorted({recorder(day.recorder) for day in found.days} - heard)
+
+
+def _refused(found: Findings) -> int:
+    return sum(row.quarantined for row in found.coverage)
+
+
+def _about_beginnings(found: Findings) -> Iterator[str]:
+    if late := _late(found):
+        yield f"Listening began only within this time on {listed(late)}: nothing is known of what was before."
+    if found.coverage and (strangers := _strangers(found)):
+        yield f"There are calls of {listed(strangers)}, to which nobody listened in this time: there may be more."
+
+
+def _about_calls(found: Findings) -> Iterator[str]:
+    for state, told in _STATES.items():
+        calls = sum(row.calls for row in found.unresolved if row.state == state)
+        accepted = sum(row.calls for row in found.unresolved if row.state == state and row.accepted)
+        if calls:
+            note = f" {count(accepted)} accepted by somebody." if accepted else ""
+            yield told.format(calls=counted(calls, "call")) + note
+    if refused := _refused(found):
+        yield f"{counted(refused, 'message')} could not be understood and lie in quarantine."
+
+
+_STATES = {
+    "lost": "{calls} lost: seen, but the recorder does not know their record any more.",
+    "ended": "{calls} ended, and the record has not arrived.",
+    "ongoing": "{calls} still going on.",
+}
