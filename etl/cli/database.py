@@ -23,7 +23,8 @@ app = typer.Typer(help="The database: schema migrations and psql.", no_args_is_h
 def upgrade(config_file: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Bring the schema to this version.
 
-    Then applies the files of sql/ that changed. Safe to repeat, and beside a worker.
+    Then applies the files of sql/ that changed, and makes the roles for readers and writers; where this user may not
+    make them, it prints what an administrator has to run. Safe to repeat, and beside a worker.
 
     Example: cdr db upgrade --config cdr.toml
     """
@@ -35,6 +36,11 @@ def upgrade(config_file: ConfigOption = None, as_json: JsonOption = False) -> No
             return
         moved = f"{done.before or 'nothing'} -> {done.after}" if done.before != done.after else f"{done.after} already"
         note(f"{safe_url(archive.url)}: schema {moved}; {len(done.files)} files of sql/ applied")
+        if done.administrator:
+            note("not all roles are there, and this user may not make them. Who needs them has an administrator run:")
+            for statement in done.administrator:
+                note(f"  {statement}")
+            note("and runs 'cdr db upgrade' again")
 
 
 @app.command()

@@ -33,11 +33,16 @@ _LOCK = "SELECT pg_advisory_lock(hashtextextended('cdr.migrate', 0))"
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """What an upgrade did: revisions before and after, and the files of `sql/` that were applied again."""
+    """What an upgrade did: revisions before and after, and the files of `sql/` that were applied again.
+
+    `administrator` holds the statements that somebody with more rights has to run, where roles are missing that this
+    user may not make; another upgrade then grants them what they need.
+    """
 
     before: str | None
     after: str
     files: tuple[str, ...]
+    administrator: tuple[str, ...] = ()
 
 
 def _resource(in_tree: str, in_wheel: str) -> Path:
@@ -101,7 +106,7 @@ def upgrade(url: str) -> Upgraded:
         connected.commit()
         files = _apply_files(connected)
         connected.commit()
-        return Upgraded(before, _revision(connected) or "", files)
+        return Upgraded(before, _revision(connected) or "", files, _for_administrator(connected))
 
 
 def _revision(connected: Connection) -> str | None:
@@ -122,21 +127,66 @@ def sql_files() -> dict[str, str]:
 
 
 def _apply_files(connected: Connection) -> tuple[str, ...]:
-    """When one file changed all are applied again: a later view may stand on an earlier one."""
+    """When one file changed all are applied again: a later view may stand on an earlier one. Roles come and go with
+    the server, whatever the files say."""
     files = sql_files()
     sums = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in files.items()}
     rows = connected.execute(text("SELECT name, checksum FROM cdr.sql_file")).all()
     stored = {row.name: row.checksum for row in rows}
     if stored == sums:
-        return ()
-    driver = connected.connection.driver_connection
-    assert driver is not None
+        return _apply_roles(connected, files[_ROLES_FILE])
     for content in files.values():
-        driver.execute(content)
+        _run(connected, content)
     connected.execute(text("DELETE FROM cdr.sql_file"))
     insert = text("INSERT INTO cdr.sql_file (name, checksum) VALUES (:name, :checksum)")
     connected.execute(insert, [{"name": name, "checksum": checksum} for name, checksum in sums.items()])
     return tuple(name for name in files if stored.get(name) != sums[name])
+
+
+def _run(connected: Connection, content: str) -> None:
+    """A file holds several statements: straight through the driver."""
+    driver = connected.connection.driver_connection
+    assert driver is not None
+    driver.execute(content)
+
+
+# Roles ----------------------------------------------------------------------------------------------------------
+
+ROLES = ("cdr_owner", "cdr_writer", "cdr_analyst", "cdr_investigator")
+"""What each may do stands in `sql/roles.sql`."""
+
+_ROLES_FILE = "roles.sql"
+
+_UNSETTLED = text("""
+SELECT bool_or(CASE
+    WHEN to_regrole(name) IS NULL THEN me.rolsuper OR me.rolcreaterole
+    WHEN name = 'cdr_owner' THEN pg_has_role(name, 'USAGE') AND EXISTS (
+        SELECT FROM pg_class
+        WHERE relnamespace IN ('cdr'::regnamespace, 'report'::regnamespace) AND relkind IN ('r', 'p', 'v')
+            AND relowner <> to_regrole(name))
+    ELSE NOT has_schema_privilege(name, 'report', 'USAGE') END)
+FROM unnest(CAST(:roles AS text[])) name, pg_roles me
+WHERE me.rolname = current_user
+""")
+"""Whether a role can be made, or be given what it lacks, since the files were applied."""
+
+_MISSING = text("""
+SELECT name, quote_ident(current_user) AS me FROM unnest(CAST(:roles AS text[])) name WHERE to_regrole(name) IS NULL
+""")
+
+
+def _apply_roles(connected: Connection, content: str) -> tuple[str, ...]:
+    if not connected.scalar(_UNSETTLED, {"roles": list(ROLES)}):
+        return ()
+    _run(connected, content)
+    return (_ROLES_FILE,)
+
+
+def _for_administrator(connected: Connection) -> tuple[str, ...]:
+    missing = connected.execute(_MISSING, {"roles": list(ROLES)}).all()
+    made = [f"CREATE ROLE {row.name} NOLOGIN;" for row in missing]
+    joined = [f"GRANT {row.name} TO {row.me};" for row in missing if row.name == "cdr_owner"]
+    return (*made, *joined)
 
 
 def include_name(name: str | None, kind: str, _parents: Any) -> bool:
