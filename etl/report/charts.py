@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from etl.model import Interval
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; numbers stand to the right."""
+    """A column of a table; numbers stand to the right. Neither they nor times are broken into two lines."""
 
     name: str
-    numeric: bool = False
+    kind: Literal["text", "number", "time"] = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,12 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """Steps over time, each layer in a panel of its own, all to one scale."""
+    """Steps over time, each layer in a panel of its own, all to one scale; `whole` where they count something."""
 
     edges: tuple[datetime, ...]
     layers: tuple[Layer, ...]
     unit: str
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +108,5 @@ class Figure:
     chart: Chart | None = None
     table: Table | None = None
     note: str = ""
+    wide: bool = False
+    """It takes the whole width where two figures would fit side by side."""

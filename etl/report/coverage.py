@@ -72,14 +72,11 @@ def timeline(found: Findings) -> Figure:
     ordered = sorted(found.coverage, key=lambda row: row.recorder)
     lanes = tuple(_lane(row, by_recorder[row.recorder], found) for row in ordered)
     rows = tuple(_row(row, by_recorder[row.recorder], found) for row in ordered)
-    columns = (
-        Column("recorder"), Column("covered", True), Column("open gaps", True), Column("filled", True),
-        Column("accepted", True), Column("calls", True), Column("recovered", True), Column("unresolved", True),
-        Column("not understood", True),
-    )  # fmt: skip
+    sums = ("covered", "open gaps", "filled", "accepted", "calls", "recovered", "unresolved", "not understood")
+    columns = (Column("recorder"), *(Column(name, "number") for name in sums))
     table = Table("Coverage by recorder", columns, rows)
     note = "A gap shorter than the plot can show is drawn wider than it is."
-    return Figure(key, title, _summary(found), Timeline(found.span, lanes), table, note)
+    return Figure(key, title, _summary(found), Timeline(found.span, lanes), table, note, wide=True)
 
 
 def _by_recorder(found: Findings) -> dict[str, list[Gap]]:
@@ -163,8 +160,8 @@ def gaps(found: Findings, describe: Describe) -> Figure:
         return Figure(key, title, "There was no gap in this time.")
     ordered = sorted(found.gaps, key=lambda gap: (STATES.index(gap.state), -within(gap, found), gap.start))
     columns = (
-        Column("gap"), Column("recorder"), Column("from"), Column("length", True), Column("why"), Column("state"),
-        Column("recovered calls", True),
+        Column("gap"), Column("recorder"), Column("from", "time"), Column("length", "number"),
+        Column("why"), Column("state"), Column("recovered calls", "number"),
     )  # fmt: skip
     rows = tuple(_gap_row(gap, found, describe) for gap in ordered[:MOST_GAPS])
     longest = max(found.gaps, key=lambda gap: within(gap, found))
@@ -174,7 +171,8 @@ def gaps(found: Findings, describe: Describe) -> Figure:
     )
     cut = f"The table shows {MOST_GAPS} of {count(len(ordered))}: open ones first, then the longest."
     note = cut if len(ordered) > MOST_GAPS else ""
-    return Figure(key, title, summary, None, Table("Gaps, open ones first, then the longest", columns, rows), note)
+    table = Table("Gaps, open ones first, then the longest", columns, rows)
+    return Figure(key, title, summary, None, table, note, wide=True)
 
 
 def _gap_row(gap: Gap, found: Findings, describe: Describe) -> tuple[str, ...]:

@@ -158,12 +158,7 @@ def _figure(figure: Figure, draw: Draw) -> Html:
         *([element("p", figure.note, class_="soft")] if figure.note else []),
         *([_numbers(figure.table, figure)] if figure.table else []),
     ]
-    wide = figure.table is not None and len(figure.table.columns) > _NARROW
-    return element("figure", *parts, id=figure.key, aria_labelledby=title, class_="whole" if wide else None)
-
-
-_NARROW = 7
-"""Columns that fit into half the page."""
+    return element("figure", *parts, id=figure.key, aria_labelledby=title, class_="wide" if figure.wide else None)
 
 
 def _plot(svg: str, title: str, told: str) -> Html:
@@ -180,17 +175,22 @@ def _numbers(table: Table, figure: Figure) -> Html:
         element("tbody", *(_row(row, table.columns) for row in table.rows)),
     )
     scroll = element("div", grid, class_="scroll", role="region", aria_labelledby=caption, tabindex="0")
-    return element("details", element("summary", f"Numbers: {figure.title.lower()}"), scroll)
+    is_open = "" if figure.chart is None and len(table.rows) <= _FEW else None
+    return element("details", element("summary", f"Numbers: {figure.title.lower()}"), scroll, open=is_open)
+
+
+_CLASSES = {"text": None, "number": "n", "time": "t"}
+_FEW = 25
+"""Rows of a table that is open from the beginning, where it is all that a figure has to show."""
 
 
 def _head_cell(column: Column) -> Html:
-    return element("th", column.name, scope="col", class_="n" if column.numeric else None)
+    return element("th", column.name, scope="col", class_=_CLASSES[column.kind])
 
 
 def _row(row: tuple[str, ...], columns: tuple[Column, ...]) -> Html:
-    first = element("th", row[0], scope="row")
+    first = element("th", row[0], scope="row", class_=_CLASSES[columns[0].kind])
     cells = (
-        element("td", cell, class_="n" if column.numeric else None)
-        for cell, column in zip(row[1:], columns[1:], strict=True)
+        element("td", cell, class_=_CLASSES[column.kind]) for cell, column in zip(row[1:], columns[1:], strict=True)
     )
     return element("tr", first, joined(*cells))

@@ -32,6 +32,8 @@ GREY = "#767676"
 """Axes: seen on white and on black."""
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#767676")
 """Of Okabe and Ito, which colour-blind people can tell apart; grey for what is left."""
+BLUE = "#2a88c8"
+"""Of plots with one colour: seen on white and on black."""
 HATCHES = ("", "///", "\\\\\\", "xxx", "---", "+++")
 """Never colour alone. Lines only: dots would make a file of 100 kB."""
 GAPS = {"open": ("#d55e00", "xxxx"), "filled": ("#e69f00", "////"), "accepted": ("#767676", "----")}
@@ -40,8 +42,8 @@ COVERED = "#56b4e9"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 SHADES = 12
 """Of the heat map: few enough to be told apart."""
-_FINEST = 350
-"""Pixels that a lane has on a phone: no gap is drawn narrower."""
+_FINEST = 200
+"""Parts of a lane that a phone still shows: no gap is drawn narrower than one."""
 _TIMES = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
 """How a tick of a year, a month, a day, an hour, a minute, a second is written."""
 _BEGINS = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
@@ -111,10 +113,10 @@ def _panels(chart: Panels, zone: ZoneInfo) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.9 + 0.95 * number), layout="constrained")
     panels = list(figure.subplots(number, 1, sharex=True, sharey=True, squeeze=False)[:, 0])
     for axes, layer in zip(panels, chart.layers, strict=True):
-        axes.stairs(layer.values, _numbers(chart.edges), fill=True, facecolor=COLOURS[0], edgecolor=COLOURS[0])
+        axes.stairs(layer.values, _numbers(chart.edges), fill=True, color=BLUE, linewidth=0.8)
         axes.set_title(_label(layer.label, 40), fontsize=10, loc="left", pad=3)
         axes.grid(visible=True)
-    _counts(panels[0].yaxis, most=3)
+    _counts(panels[0].yaxis, 3, chart.whole)
     panels[0].set_ylim(bottom=0)
     figure.supylabel(chart.unit, fontsize=10)
     _times(panels[-1], chart.edges[0], chart.edges[-1], zone)
@@ -124,7 +126,7 @@ def _panels(chart: Panels, zone: ZoneInfo) -> Figure:
 def _bars(chart: Bars, _zone: ZoneInfo) -> Figure:
     figure, axes = _sheet(0.7 + 0.27 * len(chart.labels))
     places = range(len(chart.labels))
-    axes.barh(places, chart.values, height=0.7, color=COLOURS[0])
+    axes.barh(places, chart.values, height=0.7, color=BLUE)
     axes.set_yticks(places, [_label(label, 24) for label in chart.labels])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(chart.labels) - 0.4, -0.6)
@@ -132,14 +134,14 @@ def _bars(chart: Bars, _zone: ZoneInfo) -> Figure:
     for place, value in zip(places, chart.values, strict=True):
         axes.text(value + most * 0.01, place, f"{value:,.0f}", va="center", fontsize=10)
     axes.set_xlim(0, most * 1.16)
-    _counts(axes.xaxis, most=4)
+    _counts(axes.xaxis, 4)
     axes.set_xlabel(chart.unit)
     axes.grid(visible=True, axis="x")
     return figure
 
 
 def _heat(chart: Heat, _zone: ZoneInfo) -> Figure:
-    figure, axes = _sheet(4.6)
+    figure, axes = _sheet(4.0)
     values = [[float("nan") if value is None else value for value in row] for row in chart.values]
     shades = matplotlib.colormaps["cividis_r"].resampled(SHADES)
     cells = axes.pcolormesh(range(8), range(25), values, cmap=shades, vmin=0, edgecolors=GREY, linewidth=0.3)
@@ -217,10 +219,10 @@ def _colours(number: int) -> list[str]:
     return list(islice(cycle(COLOURS), number))
 
 
-def _counts(axis: Any, most: int = 6) -> None:
-    """Whole numbers, with thousands apart."""
-    axis.set_major_locator(MaxNLocator(most, integer=True))
-    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+def _counts(axis: Any, most: int = 6, whole: bool = True) -> None:
+    """Numbers with thousands apart; at whole ones only, where they count something."""
+    axis.set_major_locator(MaxNLocator(most, integer=whole, min_n_ticks=1))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
 
 
 def _times(axes: Axes, start: datetime, end: datetime, zone: ZoneInfo) -> None:

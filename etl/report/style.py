@@ -31,7 +31,7 @@ a:focus-visible, summary:focus-visible { outline: 3px solid var(--link); outline
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; margin: 1rem 0; padding: 0; }
 nav a { display: inline-block; padding: .25rem 0; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1rem 0; }
-.numbers div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; }
+.numbers > div { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; }
 .numbers dt { color: var(--soft); font-size: .9rem; }
 .numbers dd { margin: 0; }
 .numbers .value { font-size: 1.5rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
@@ -50,14 +50,16 @@ figure svg text { fill: currentColor; }
 summary { cursor: pointer; padding: .4rem 0; color: var(--link); }
 table { border-collapse: collapse; width: 100%; font-size: .82rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding: .25rem 0; }
-th, td { padding: .25rem .35rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+th, td { padding: .25rem .35rem; overflow-wrap: break-word; }
+th, td { text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; }
 tbody th { font-weight: 400; }
 .n { text-align: right; }
+.n, .t { white-space: nowrap; }
 .scroll { overflow-x: auto; }
 .scroll:focus-visible { outline: 3px solid var(--link); }
-figure.whole { grid-column: 1 / -1; }
-figure.whole svg { max-width: 46rem; }
+figure.wide { grid-column: 1 / -1; }
+figure.wide svg { max-width: 46rem; }
 dl.words dt { font-weight: 600; }
 dl.words dd { margin: 0 0 .5rem; }
 footer { margin-top: 2rem; }
@@ -77,12 +79,14 @@ footer { margin-top: 2rem; }
   .figures { display: block; }
   figure { border: 0; padding: 0; margin: 0 0 1.5rem; }
   figure svg { max-width: 16cm; break-inside: avoid; }
-  figcaption, h2, h3 { break-after: avoid; }
+  figcaption { break-inside: avoid; }
+  figcaption, h2, h3, caption { break-after: avoid; }
   details::details-content { content-visibility: visible; block-size: auto; }
   .scroll { overflow: visible; }
   table { font-size: 8.5pt; }
+  th, td { padding: .1rem .35rem; }
   thead { display: table-header-group; }
-  tr, .numbers div, .verdict { break-inside: avoid; }
+  tr, .numbers > div, .verdict { break-inside: avoid; }
   a { text-decoration: none; }
 }
 """

@@ -10,7 +10,7 @@ from etl.report.days import MOST_LAYERS, MOST_ROWS, SHORT, days_of, edges_of, la
 from etl.report.rows import Findings, Peak
 from etl.report.words import count, counted, hour_of, recorder, weekday
 
-_WHEN = (Column("day"), Column("recorder"), Column("hour"))
+_WHEN = (Column("day", "time"), Column("recorder"), Column("hour", "time"))
 
 
 def figures(found: Findings) -> tuple[Figure, ...]:
@@ -25,7 +25,8 @@ def busy_hours(found: Findings) -> Figure:
     days = days_of(found)
     cells = {(recorder(row.recorder), row.day): float(row.erlangs) for row in found.busy}
     highest = _highest(cells)
-    panels = Panels(edges_of(days, found.zone), layers(cells, days, leading(highest)), "erlangs in the busy hour")
+    shown = layers(cells, days, leading(highest))
+    panels = Panels(edges_of(days, found.zone), shown, "erlangs in the busy hour", whole=False)
     top = max(found.busy, key=lambda row: (row.erlangs, -row.hour.timestamp()))
     summary = (
         f"The busiest hour was that from {hour_of(top.hour, found.zone)} on {weekday(top.day)}, on"
@@ -59,7 +60,7 @@ def _table_of_busy_hours(found: Findings) -> Table:
         for row in rows
     )  # fmt: skip
     caption = "The busiest hour of each day, of all recorders" if few else "Busy hours by day and recorder"
-    return Table(caption, (*_WHEN, Column("calls", True), Column("erlangs", True)), cells)
+    return Table(caption, (*_WHEN, Column("calls", "number"), Column("erlangs", "number")), cells)
 
 
 def concurrent_calls(found: Findings) -> Figure:
@@ -118,4 +119,4 @@ def _table_of_peaks(found: Findings, best: Best) -> Table:
         for row in rows
     )  # fmt: skip
     caption = "The most calls at once on each day, of all recorders" if few else "The most calls at once on each day"
-    return Table(caption, (*_WHEN, Column("calls at once", True)), cells)
+    return Table(caption, (*_WHEN, Column("calls at once", "number")), cells)

@@ -11,8 +11,6 @@ from etl.report.coverage import covered, known, lost, uncovered
 from etl.report.rows import Findings
 from etl.report.words import count, counted, hours, lasting, listed, recorder, share
 
-OVERDUE = timedelta(minutes=5)
-
 
 class Level(Enum):
     """How far the numbers can be trusted."""
@@ -89,23 +87,20 @@ def _about_gaps(found: Findings) -> Iterator[str]:
     gaps = lost(found.gaps, found)
     if not found.gaps:
         yield "There was no gap."
-    if gone := gaps["open"].count:
-        are = "is" if gone == 1 else "are"
-        yield f"{counted(gone, 'gap')} {are} open, {lasting(gaps['open'].time)} in all: calls in them may be missing."
-    if gaps["filled"].count:
-        filled = gaps["filled"]
-        were = "was" if filled.count == 1 else "were"
-        yield (
-            f"{counted(filled.count, 'gap')} ({lasting(filled.time)}) {were} filled: the history was read and shows all"
-            f" calls; {counted(filled.recovered, 'call')} came from there."
-        )
-    if gaps["accepted"].count:
-        accepted = gaps["accepted"]
-        were = "was" if accepted.count == 1 else "were"
-        yield (
-            f"{counted(accepted.count, 'gap')} ({lasting(accepted.time)}) {were} accepted: calls in them may be missing"
-            " for good, and somebody took note of that."
-        )
+    if number := gaps["open"].count:
+        length = lasting(gaps["open"].time)
+        yield f"{counted(number, 'gap')} {_are(number)} open ({length}): calls may be missing there."
+    if number := gaps["filled"].count:
+        length, came = lasting(gaps["filled"].time), counted(gaps["filled"].recovered, "call")
+        told = f"the history shows what there was; {came} came from it"
+        yield f"{counted(number, 'gap')} {_are(number)} filled ({length}): {told}."
+    if number := gaps["accepted"].count:
+        length = lasting(gaps["accepted"].time)
+        yield f"{counted(number, 'gap')} {_are(number)} accepted ({length}): calls may be missing there for good."
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _late(found: Findings) -> list[str]:
@@ -136,18 +131,18 @@ def _about_beginnings(found: Findings) -> Iterator[str]:
 
 
 def _about_calls(found: Findings) -> Iterator[str]:
-    for state, told in _STATES.items():
-        calls = sum(row.calls for row in found.unresolved if row.state == state)
-        accepted = sum(row.calls for row in found.unresolved if row.state == state and row.accepted)
+    for state, meaning in _STATES.items():
+        rows = [row for row in found.unresolved if row.state == state]
+        calls, accepted = sum(row.calls for row in rows), sum(row.calls for row in rows if row.accepted)
         if calls:
-            note = f" {count(accepted)} accepted by somebody." if accepted else ""
-            yield told.format(calls=counted(calls, "call")) + note
+            note = f" ({count(accepted)} accepted)" if accepted else ""
+            yield f"{counted(calls, 'call')} {_are(calls)} {state}{note}: {meaning}."
     if refused := _refused(found):
-        yield f"{counted(refused, 'message')} could not be understood and lie in quarantine."
+        yield f"{counted(refused, 'message')} could not be understood, and {_are(refused)} in quarantine."
 
 
 _STATES = {
-    "lost": "{calls} lost: seen, but the recorder does not know their record any more.",
-    "ended": "{calls} ended, and the record has not arrived.",
-    "ongoing": "{calls} still going on.",
+    "lost": "seen, but the recorder knows no record of it any more",
+    "ended": "the finished record has not arrived",
+    "ongoing": "no end has been heard of",
 }

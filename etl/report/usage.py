@@ -38,8 +38,8 @@ def extensions(found: Findings) -> Figure:
         f" {count(top[0].calls)}, {percent(top[0].calls, found.calls)} of all."
     )
     columns = (
-        Column("extension"), Column("calls", True), Column("complete", True), Column("recorded time", True),
-        Column("longest", True), Column("last call"),
+        Column("extension"), Column("calls", "number"), Column("complete", "number"), Column("recorded time", "number"),
+        Column("longest", "number"), Column("last call", "time"),
     )  # fmt: skip
     rows = tuple(_usage(row, found) for row in known[:MOST_EXTENSIONS])
     note = " ".join(part for part in (_without(without), _only(len(known)), _pseudonyms(found)) if part)
@@ -86,7 +86,7 @@ def causes(found: Findings) -> Figure:
     top = ranked[:RANKED]
     bars = Bars(tuple(shortened(_cause(row), 24) for row in top), tuple(float(row.calls) for row in top), "calls")
     rows = tuple((_cause(row), count(row.calls), percent(row.calls, total)) for row in ranked)
-    table = Table("Calls by cause", (Column("cause"), Column("calls", True), Column("share", True)), rows)
+    table = Table("Calls by cause", (Column("cause"), Column("calls", "number"), Column("share", "number")), rows)
     summary = f"The most frequent cause is “{_cause(top[0])}”: {count(top[0].calls)} calls, {rows[0][2]} of all."
     note = f"The plot shows the first {RANKED} of {len(ranked)} causes." if len(ranked) > RANKED else ""
     return Figure(key, title, summary, bars, table, note)

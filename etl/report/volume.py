@@ -15,11 +15,11 @@ RANKED = 15
 """Bars in a plot; the table has all."""
 WEEK = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _SUMS = (
-    Column("calls", True),
-    Column("complete", True),
-    Column("unresolved", True),
-    Column("recorded time", True),
-    Column("longest", True),
+    Column("calls", "number"),
+    Column("complete", "number"),
+    Column("unresolved", "number"),
+    Column("recorded time", "number"),
+    Column("longest", "number"),
 )
 
 
@@ -66,10 +66,10 @@ def _table_of_days(found: Findings) -> Table:
     if len(found.days) > MOST_ROWS:
         days = sorted({row.day for row in found.days})
         rows = ((day.isoformat(), *_sums(row for row in found.days if row.day == day)) for day in days)
-        return Table("Calls by day, all recorders together", (Column("day"), *_SUMS), tuple(rows))
+        return Table("Calls by day, all recorders together", (Column("day", "time"), *_SUMS), tuple(rows))
     ordered = sorted(found.days, key=lambda row: (row.day, recorder(row.recorder)))
     full = tuple((row.day.isoformat(), recorder(row.recorder), *_sums([row])) for row in ordered)
-    return Table("Calls by day and recorder", (Column("day"), Column("recorder"), *_SUMS), full)
+    return Table("Calls by day and recorder", (Column("day", "time"), Column("recorder"), *_SUMS), full)
 
 
 def _sums(rows: Iterable[DayVolume]) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ def calls_by_hour(found: Findings) -> Figure:
     value, hour, day = busiest[0], -busiest[1], -busiest[2]
     summary = f"Most calls begin on {WEEK[day]} from {hour:02}:00 to {hour + 1:02}:00: {value:,.1f} in an average week."
     rows = tuple((f"{hour:02}:00", *(_mean(value) for value in row)) for hour, row in enumerate(means))
-    columns = (Column("hour"), *(Column(name[:3], True) for name in WEEK))
+    columns = (Column("hour", "time"), *(Column(name[:3], "number") for name in WEEK))
     table = Table(f"Calls that begin in each hour, on average; zone {found.zone.key}", columns, rows)
     note = f"Hours and weekdays of {found.zone.key}. An empty field: no such hour in the time of the report."
     return Figure(key, title, summary, Heat(means, "calls per hour"), table, note)
