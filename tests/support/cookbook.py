@@ -133,13 +133,13 @@ def _slug(question: Question) -> str:
 
 
 def _section(question: Question, answer: Answer) -> str:
-    asked = "  \n".join(f"`\\set {name} {value}`" for name, value in question.example.items())
+    asked = ", ".join(f"`{name}` {value}" for name, value in question.example.items())
     lines = [
         f"## {question.question}\n",
         f"{question.note}\n" if question.note else "",
         f"Role `{question.role}`; {question.zone}; `sql/cookbook/{question.name}.sql`\n",
         f"```sql\n{question.statement}\n```\n",
-        f"{asked}\n",
+        f"With {asked}:\n",
         table(answer.columns, ([show(value) for value in row] for row in answer.rows[:_SHOWN])),
     ]
     if len(answer.rows) > _SHOWN:
