@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from etl.config import Settings
 from etl.errors import DatabaseUnavailable, UsageError
-from etl.store import database, embedded, migrate
+from etl.store import database, embedded
 from etl.store.database import Connection
 
 
@@ -47,6 +47,8 @@ class Archive:
             return
         self._cluster.start()
         if upgrade:
+            from etl.store import migrate  # alembic takes long to import, and only an embedded server needs it here
+
             migrate.upgrade(self._url)
 
     def shared(self) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""`cdr backfill files`: the history in metadata files."""
+"""`cdr backfill`; and of its commands `cdr backfill files`: the history in metadata files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from etl import config
+from etl.cli import backfill_history
 from etl.cli.archive import opened
 from etl.cli.common import ConfigOption, JsonOption, finish, note, print_json, safe, set_up_logging, table
 from etl.cli.progress import shown
@@ -86,6 +87,10 @@ def files(
             raise
     print_json(_plain(report)) if as_json else _show(report)
     finish(4 if report.out_of_reach else 0 if report.whole else 5)
+
+
+app.command("http")(backfill_history.http)
+app.command("gaps")(backfill_history.gaps)
 
 
 def _chosen(settings: Settings, paths: list[Path] | None) -> list[Path]:

@@ -4,56 +4,56 @@ from __future__ import annotations
 
 import signal
 import sys
-from importlib import metadata
+from collections.abc import Mapping
+from importlib import import_module, metadata
 from typing import Annotated
 
 import typer
 
-from etl.cli import (
-    accept,
-    backfill,
-    backfill_history,
-    call,
-    database,
-    demo,
-    export,
-    quarantine,
-    rebuild,
-    reconcile,
-    recorder,
-    simulate,
-    status,
-    verify,
-    worker,
-)
 from etl.cli.common import safe
 from etl.errors import CdrError
 
-app = typer.Typer(
-    name="cdr",
-    help="Every recorded call of a company in PostgreSQL, with proof that none is missing.",
-    epilog="Start with: cdr demo",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("demo")(demo.demo)
-app.command("worker")(worker.worker)
-app.command("reconcile")(reconcile.reconcile)
-app.command("status")(status.status)
-app.command("call")(call.call)
-app.command("rebuild")(rebuild.rebuild)
-app.command("verify")(verify.verify)
-app.command("export")(export.export)
-app.command("simulate")(simulate.simulate)
-app.add_typer(accept.app, name="accept")
-backfill.app.command("http")(backfill_history.http)
-backfill.app.command("gaps")(backfill_history.gaps)
-app.add_typer(backfill.app, name="backfill")
-app.add_typer(recorder.app, name="recorder")
-app.add_typer(database.app, name="db")
-app.add_typer(quarantine.app, name="quarantine")
+COMMANDS: Mapping[str, str] = {
+    "demo": "demo.demo",
+    "worker": "worker.worker",
+    "reconcile": "reconcile.reconcile",
+    "status": "status.status",
+    "call": "call.call",
+    "rebuild": "rebuild.rebuild",
+    "verify": "verify.verify",
+    "report": "report.report",
+    "export": "export.export",
+    "simulate": "simulate.simulate",
+    "accept": "accept.app",
+    "backfill": "backfill.app",
+    "recorder": "recorder.app",
+    "db": "database.app",
+    "quarantine": "quarantine.app",
+    "retention": "retention.app",
+}
+"""Every command of `cdr`, in the order of its help, and where in `etl.cli` its function or group is."""
+
+
+def application(wanted: str | None = None) -> typer.Typer:
+    """The command line; with the `wanted` command alone, since importing the others takes longer than a small one."""
+    app = typer.Typer(
+        name="cdr",
+        help="Every recorded call of a company in PostgreSQL, with proof that none is missing.",
+        epilog="Start with: cdr demo",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_main)
+    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+        module, _, attribute = COMMANDS[name].partition(".")
+        part = getattr(import_module(f"etl.cli.{module}"), attribute)
+        if isinstance(part, typer.Typer):
+            app.add_typer(part, name=name)
+        else:
+            app.command(name)(part)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -66,7 +66,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _main(
     version: Annotated[
         bool,
@@ -79,8 +78,9 @@ def _main(
 def run() -> None:
     """The console script. Every expected failure becomes one line on stderr and its documented exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what was begun is put in order
+    first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        app(prog_name="cdr")
+        application(first)(prog_name="cdr")
     except CdrError as error:
         typer.echo(f"cdr: {safe(error)}", err=True)
         sys.exit(error.exit_code)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from etl.cli.main import app
+from etl.cli.main import application
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,7 +36,7 @@ ALL = [(page.name, words) for page in PAGES for words in commands(page)]
 @pytest.mark.parametrize(("page", "words"), ALL, ids=[f"{page}-{' '.join(words)}" for page, words in ALL])
 def test_a_command_in_the_docs_exists_with_its_options(page: str, words: list[str]) -> None:
     """Parsed as it would be, but not run."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(application())
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     command.make_context("cdr", words)

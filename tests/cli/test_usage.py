@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from etl.cli.main import app
+from etl.cli.main import COMMANDS, application
 
 Cdr = Callable[..., Any]
 DATABASE = '[database]\nurl = "postgresql://cdr@localhost/cdr"\n'
@@ -98,10 +98,16 @@ def _commands(group: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, .
     return [(path, group)]
 
 
-@pytest.mark.parametrize("path", [path for path, _ in _commands(typer.main.get_command(app))], ids=" ".join)
+@pytest.mark.parametrize(("wanted", "there"), [("db", ["db"]), (None, list(COMMANDS)), ("nonsense", list(COMMANDS))])
+def test_only_the_command_that_is_named_is_imported(wanted: str | None, there: list[str]) -> None:
+    """All of them where none is named, or one that there is not: for the help, and for what was meant."""
+    assert list(typer.main.get_command(application(wanted)).commands) == there  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", [path for path, _ in _commands(typer.main.get_command(application()))], ids=" ".join)
 def test_every_command_shows_an_example_of_itself(path: tuple[str, ...]) -> None:
     """An example that could be typed: the command's own name, and only options that it has."""
-    command = dict(_commands(typer.main.get_command(app)))[path]
+    command = dict(_commands(typer.main.get_command(application())))[path]
     _, found, example = (command.help or "").partition(f"Example: cdr {' '.join(path)}")
     assert found
     options = {option for parameter in command.params for option in parameter.opts}
