@@ -31,12 +31,6 @@ class Lost:
     recovered: int = 0
 
 
-def within(gap: Gap, found: Findings) -> timedelta:
-    """How much of the gap lies in the time of the report, as far as that has passed."""
-    end = min(gap.end or found.now, found.span.end, found.now)
-    return max(timedelta(), end - max(gap.start, found.span.start))
-
-
 def lost(gaps: Iterable[Gap], found: Findings) -> dict[str, Lost]:
     """The gaps by state."""
     sums = dict.fromkeys(STATES, Lost())
@@ -101,26 +95,27 @@ def _recorders(found: Findings) -> str:
 
 
 def known(row: Coverage, gaps: Iterable[Gap], found: Findings) -> Interval | None:
-    """The recorder's time in the report: from its first subscription to its retirement, or to what is pending.
+    """The recorder's time in the report, from its first subscription to where all is settled; it has no holes.
 
-    The view has hours. In the first and the last of them, what is neither covered nor in a gap lies before the first
-    subscription, or after the last moment that is settled.
+    The view has hours. What is neither covered nor in a gap of the first one lies before the first subscription, if
+    there is anything later; else it may as well be pending.
     """
     given = list(gaps)
-    first_ends = min(row.first + _HOUR, found.now, found.span.end)
-    start = first_ends - row.covered_first - _overlap(given, row.first, found)
-    end = first_ends
-    if row.last > row.first:
-        end = max(row.last, found.span.start) + row.covered_last + _overlap(given, row.last, found)
-    start, end = max(start, found.span.start), min(end, found.span.end)
+    begin, first_ends = max(row.first, found.span.start), min(row.first + _HOUR, found.now, found.span.end)
+    settled = row.covered + sum((within(gap, found) for gap in given), timedelta())
+    in_first = row.covered_first + sum((_overlap(gap, begin, first_ends, found) for gap in given), timedelta())
+    start = begin if settled <= in_first else max(begin, first_ends - in_first)
+    end = min(start + settled, found.span.end, found.now)
     return Interval(start, end) if start < end else None
 
 
-def _overlap(gaps: Iterable[Gap], hour: datetime, found: Findings) -> timedelta:
-    """How much of this hour lies in gaps, as far as it belongs to the report."""
-    start, end = max(hour, found.span.start), min(hour + _HOUR, found.span.end, found.now)
-    parts = (min(gap.end or end, end) - max(gap.start, start) for gap in gaps)
-    return sum((part for part in parts if part > timedelta()), timedelta())
+def within(gap: Gap, found: Findings) -> timedelta:
+    """How much of the gap lies in the time of the report, as far as that has passed."""
+    return _overlap(gap, found.span.start, found.span.end, found)
+
+
+def _overlap(gap: Gap, start: datetime, end: datetime, found: Findings) -> timedelta:
+    return max(timedelta(), min(gap.end or found.now, end, found.now) - max(gap.start, start))
 
 
 def _lane(row: Coverage, gaps: list[Gap], found: Findings) -> Lane:

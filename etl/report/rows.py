@@ -85,17 +85,15 @@ class Unresolved:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """`report.completeness_between` of a recorder: its hours from `first` to `last`, and their sums.
+    """`report.completeness_between` of a recorder: the sums of its hours.
 
-    `covered_first` and `covered_last` are what sessions covered of these two hours.
+    `first` is the first of them, `covered_first` what sessions covered of it.
     """
 
     recorder: str
     first: datetime
-    last: datetime
-    covered: timedelta
     covered_first: timedelta
-    covered_last: timedelta
+    covered: timedelta
     calls: int
     recovered: int
     unresolved: int

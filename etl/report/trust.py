@@ -11,6 +11,9 @@ from etl.report.coverage import covered, known, lost, uncovered
 from etl.report.rows import Findings
 from etl.report.words import count, counted, hours, lasting, listed, recorder, share
 
+_CLOSE = timedelta(seconds=1)
+"""What the view's sums may be off."""
+
 
 class Level(Enum):
     """How far the numbers can be trusted."""
@@ -108,7 +111,7 @@ def _late(found: Findings) -> list[str]:
     late = []
     for row in found.coverage:
         time = known(row, [gap for gap in found.gaps if gap.recorder == row.recorder], found)
-        if time is not None and time.start > found.span.start:
+        if time is not None and time.start - found.span.start > _CLOSE:
             late.append(row.recorder)
     return sorted(late)
 
@@ -116,7 +119,7 @@ def _late(found: Findings) -> list[str]:
 def _strangers(found: Findings) -> list[str]:
     """Recorders with calls that nobody listened to in this time."""
     heard = {row.recorder for row in found.coverage}
-    return sorted({recorder(day.recorder) for day in found.days} - heard)
+    return sorted({day.recorder for day in found.days if day.recorder is not None} - heard)
 
 
 def _refused(found: Findings) -> int:
@@ -131,6 +134,8 @@ def _about_beginnings(found: Findings) -> Iterator[str]:
 
 
 def _about_calls(found: Findings) -> Iterator[str]:
+    if nobodys := sum(day.calls for day in found.days if day.recorder is None):
+        yield f"{counted(nobodys, 'call')} {_are(nobodys)} of no recorder that is known."
     for state, meaning in _STATES.items():
         rows = [row for row in found.unresolved if row.state == state]
         calls, accepted = sum(row.calls for row in rows), sum(row.calls for row in rows if row.accepted)

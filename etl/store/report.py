@@ -79,9 +79,8 @@ GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 _COVERAGE = """
-SELECT recorder, min(hour), max(hour), sum(covered), (array_agg(covered ORDER BY hour))[1],
-    (array_agg(covered ORDER BY hour DESC))[1], sum(calls)::bigint, sum(recovered)::bigint, sum(unresolved)::bigint,
-    sum(quarantined)::bigint
+SELECT recorder, min(hour), (array_agg(covered ORDER BY hour))[1], sum(covered), sum(calls)::bigint,
+    sum(recovered)::bigint, sum(unresolved)::bigint, sum(quarantined)::bigint
 FROM report.completeness_between(%(from)s, %(to)s) GROUP BY 1 ORDER BY 1
 """
 
