@@ -2,7 +2,7 @@
 --
 -- Role:    cdr_analyst
 -- Zone:    times by the clock of :zone
--- Example: from=2025-03-01 to=2025-04-01 zone=Europe/Berlin
+-- Example: from=2025-03-01 to=2025-04-01 zone=UTC
 --
 -- In an open gap calls may be missing. A gap that lasts has no end.
 \ir defaults.psql

@@ -3,11 +3,12 @@
 This module is the truth, as plain data: it shares no code with the archive. `support.known_archive` writes it.
 
 - `berlin-1` stands in Berlin; `ny-1` and `ny-2` in New York, where `ny-2` keeps copies of some calls (2N) until it is
-  retired on the 25th. All three are subscribed to from the 1st on; two are still listened to.
+  retired on the 25th. All three are subscribed to from the end of February on; two are still listened to.
 - On each weekday the calls of `WEEKDAY`, each lasting a little longer from day to day, on Saturdays and Sundays that of
   `WEEKEND`. What is out of the ordinary stands in `_specials`, each with a name.
 - Clocks are set forward on the 9th in New York and on the 30th in Berlin.
-- Three gaps: one open, one filled from the history, one accepted.
+- Six gaps: one filled from the history, one accepted, four open.
+- A call, a gap or an act at the very edges of what the cookbook asks for, inside and outside.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from zoneinfo import ZoneInfo
 
 from etl.model import Kind
 
-BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
+UTC_ZONE, BERLIN, NEW_YORK = ZoneInfo("UTC"), ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 ZONES = {"berlin-1": BERLIN, "ny-1": NEW_YORK, "ny-2": NEW_YORK}
 """The recorders and the zones of the times that they send."""
 
 BEGIN, END = datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 4, 1, tzinfo=UTC)
-"""March, in UTC: all three are subscribed to from its first moment on."""
+"""March, in UTC."""
+
+SUBSCRIBED, LISTENED = datetime(2025, 2, 28, tzinfo=UTC), datetime(2025, 4, 2, tzinfo=UTC)
+"""When all three were subscribed to first, and up to when those in use were listened to."""
 
 RETIRED = datetime(2025, 3, 25, 12, tzinfo=UTC)
 """When `ny-2` was retired."""
@@ -117,7 +121,7 @@ def at(zone: ZoneInfo, day: int, clock: str, month: int = 3) -> datetime:
 
 
 def utc(day: int, clock: str, month: int = 3) -> datetime:
-    return at(ZoneInfo("UTC"), day, clock, month)
+    return at(UTC_ZONE, day, clock, month)
 
 
 # What happens every day -----------------------------------------------------------------------------------------
@@ -190,12 +194,17 @@ def _specials() -> Iterator[KnownCall]:
     yield from _of_the_suspect()
     yield from _doubtful()
     yield from _held_and_erased()
+    yield from _at_the_edges()
+    yield from _at_the_edges_of_gaps()
 
 
 def _of_the_clock() -> Iterator[KnownCall]:
     """Calls across midnight, and across both changes of the clock: 20 and 30 minutes long, whatever the wall says."""
     yield KnownCall(
         "berlin-1", at(BERLIN, 6, "23:50"), at(BERLIN, 7, "00:20"), "2002", "+4930555120", "2002", "midnight in Berlin"
+    )
+    yield KnownCall(
+        "berlin-1", at(BERLIN, 20, "23:50"), at(BERLIN, 21, "00:00"), "2002", "+4930555122", "2002", "until midnight"
     )
     yield KnownCall(
         "ny-1", at(NEW_YORK, 11, "23:55"), at(NEW_YORK, 12, "00:40"), "1001", "+12125550120", "1001", "midnight in NY"
@@ -256,7 +265,9 @@ def _around_gaps() -> Iterator[KnownCall]:
     )
     yield replace(copy, platform="in the accepted gap", secondary=True)
     listed = KnownCall("ny-1", utc(12, "18:10:30"), utc(12, "18:40"), "1001", "+12125550153", "1001", "from a list")
-    yield replace(listed, heard=(Kind.LIST, Kind.END, Kind.DETAIL))
+    yield replace(listed, heard=(Kind.LIST, Kind.END, Kind.DETAIL, Kind.HTTP))
+    ended = KnownCall("ny-1", utc(12, "19:00"), utc(12, "19:05"), "1001", "+12125550154", "1001", "its end came first")
+    yield replace(ended, heard=(Kind.END, Kind.DETAIL))
 
 
 def _of_the_suspect() -> Iterator[KnownCall]:
@@ -298,14 +309,53 @@ def _doubtful() -> Iterator[KnownCall]:
     )  # fmt: skip
 
 
+_JANUARY = KnownCall(
+    "ny-1", utc(20, "15:00", 1), utc(20, "15:10", 1), "1009", "+12125550170", "1009", "January", heard=(Kind.FILE,)
+)
+
+
 def _held_and_erased() -> Iterator[KnownCall]:
     """Two calls of January, from metadata files, of which one is on hold; and one whose parties were erased."""
-    january = KnownCall(
-        "ny-1", utc(20, "15:00", 1), utc(20, "15:10", 1), "1009", "+12125550170", "1009", "January", heard=(Kind.FILE,)
-    )
-    yield january
-    yield replace(january, start=utc(21, "15:00", 1), end=utc(21, "15:20", 1), name="January, on hold")
+    yield _JANUARY
+    yield replace(_JANUARY, start=utc(21, "15:00", 1), end=utc(21, "15:20", 1), name="January, on hold")
     yield KnownCall("ny-1", utc(27, "19:00"), utc(27, "19:09"), None, None, None, "erased")
+
+
+def _at_the_edges() -> Iterator[KnownCall]:
+    """The first moments of March and of April by each clock, of a week, of a night and of a working day; the first of
+    the calls that are old enough to stay, and of those of an extension that was not silent for too long."""
+    for zone in (UTC_ZONE, BERLIN, NEW_YORK):
+        for month in (3, 4):
+            yield _odd(at(zone, 1, "00:00", month), f"begin of {month} in {zone}")
+    for day in (10, 17):
+        yield replace(_odd(at(NEW_YORK, day, "00:00"), f"begin of the week, {day}"), caller="+12125550180")
+    for clock in ("22:00", "06:00"):
+        start = at(NEW_YORK, 13, clock)
+        yield KnownCall("ny-1", start, start + timedelta(minutes=1), "+12125550181", "1001", "1001", f"at {clock}")
+    start = at(NEW_YORK, 2, "00:00")
+    yield KnownCall("ny-1", start, start + timedelta(minutes=1), "+12125550182", "1008", "1008", "30 days before April")
+    start = utc(10, "00:00", 2)
+    yield replace(_JANUARY, start=start, end=start + timedelta(minutes=10), name="seven years to the day")
+
+
+def _odd(start: datetime, name: str) -> KnownCall:
+    """One that questions about all kinds of oddities find: recovered, without a record, doubtful, of the suspect."""
+    return KnownCall(
+        "ny-1", start, start + timedelta(minutes=5), SUSPECT, "1000", "1000", name, state="ended",
+        heard=(Kind.LIST, Kind.END), cause=42, quality=("duration_differs",), wire={"duration": "00:06:00"},
+    )  # fmt: skip
+
+
+def _at_the_edges_of_gaps() -> Iterator[KnownCall]:
+    """Next to a gap to the second, and 15 minutes away to the second; near gaps of the edges of March."""
+    spans = {
+        "up to the open gap": ("berlin-1", utc(5, "09:25"), utc(5, "09:30")),
+        "15 minutes before it": ("berlin-1", utc(5, "09:10"), utc(5, "09:15")),
+        "from the first gap on": ("ny-2", utc(1, "00:10"), utc(1, "00:12")),
+        "before the last gap": ("berlin-1", utc(31, "23:40"), utc(31, "23:50")),
+    }
+    for name, (recorder, start, end) in spans.items():
+        yield KnownCall(recorder, start, end, "+4930555151", "2003", "2003", name)
 
 
 _UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
@@ -344,10 +394,14 @@ class KnownGap:
 
 
 GAPS = (
+    KnownGap("berlin-1", utc(28, "23:00", 2), utc(1, "00:00"), "silence", "open"),
     KnownGap("berlin-1", utc(5, "09:30"), utc(5, "10:00"), "drop", "open"),
+    KnownGap("berlin-1", utc(1, "00:00", 4), utc(1, "00:30", 4), "reset", "open"),
     KnownGap("ny-1", utc(13, "15:00"), utc(13, "16:00"), "crash", "filled", recovered=2),
     KnownGap("ny-1", utc(18, "20:00"), utc(18, "20:20"), "stop", "accepted"),
+    KnownGap("ny-2", utc(1, "00:00"), utc(1, "00:10"), "refused", "open"),
 )
+"""All gaps, in the order of their ids, which count from 1."""
 
 
 # What was not understood ----------------------------------------------------------------------------------------
@@ -364,6 +418,8 @@ class KnownRefusal:
 
 
 QUARANTINE = (
+    KnownRefusal("ny-1", utc(1, "00:00"), "not_well_formed", "open"),
+    KnownRefusal("ny-1", utc(1, "00:00", 4), "not_well_formed", "open"),
     KnownRefusal("ny-1", utc(10, "02:30"), "not_well_formed", "open"),
     KnownRefusal("ny-1", utc(10, "02:40"), "not_well_formed", "open"),
     KnownRefusal("berlin-1", utc(15, "06:00"), "garbage", "discarded"),
@@ -386,9 +442,11 @@ class KnownAct:
 
 
 ACTS = (
+    KnownAct(at(BERLIN, 1, "00:00"), "cron@archive", "retention apply", "first of March"),
     KnownAct(utc(25, "12:30"), "ops@archive", "retire recorder", "replaced"),
     KnownAct(utc(27, "09:00"), "kim@archive", "accept call", "recorder was reset"),
     KnownAct(utc(28, "09:00"), "kim@archive", "accept gap", "planned maintenance"),
+    KnownAct(at(BERLIN, 1, "00:00", 4), "cron@archive", "retention apply", "first of April"),
 )
 
 
@@ -401,12 +459,24 @@ class KnownHold:
     reason: str
     covers: tuple[KnownCall, ...]
     released: bool = False
+    recorder: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+def _copy_of(day: int) -> KnownCall:
+    """What ny-2 kept of the morning's call on this day."""
+    return next(call for call in CALLS if call.recorder == "ny-2" and call.conversation == f"day {day}")
 
 
 HOLDS = (
     KnownHold("call", NAMED["January, on hold"].call_id, "case 17", (NAMED["January, on hold"],)),
     KnownHold("party", SUSPECT, "case 23", tuple(call for call in CALLS if SUSPECT in call.parties)),
+    KnownHold("party", "j. doe", "case 24", (NAMED["suspect calls in Berlin"],)),
     KnownHold("call", NAMED["failing over"].call_id, "case 9", (), released=True),
+    KnownHold(
+        "span", None, "case 31", (_copy_of(10),), recorder="ny-2", start=_copy_of(10).start, end=_copy_of(11).start
+    ),
 )
 
 
@@ -421,12 +491,15 @@ class KnownExport:
     masked: bool
     who: str
     rows: int
+    finished: bool = True
 
 
 EXPORTS = (
     KnownExport("/srv/lake", "archive", BEGIN, END, True, "ops@archive", 222),
     KnownExport("/home/kim/case-23", "archive", utc(10, "00:00"), utc(25, "00:00"), False, "kim@archive", 121),
-    KnownExport("/srv/lake", "archive", utc(1, "00:00", 1), utc(1, "00:00", 2), True, "ops@archive", 2),
+    KnownExport("/home/kim/case-24", "archive", utc(10, "00:00"), utc(25, "00:00"), False, "kim@archive", 0, False),
+    KnownExport("/srv/lake", "archive", utc(1, "00:00", 2), BEGIN, True, "ops@archive", 2),
+    KnownExport("/srv/lake", "archive", END, utc(1, "00:00", 5), True, "ops@archive", 2),
 )
 
 MASK_SECRET = bytes(range(32))

@@ -280,7 +280,8 @@ def silent_extensions() -> Rows:
 def across_midnight() -> Rows:
     rows = []
     for call in in_march(BERLIN):
-        if call.end and by_start(call).astimezone(BERLIN).date() < call.end.astimezone(BERLIN).date():
+        midnight = at(BERLIN, by_start(call).astimezone(BERLIN).day, "00:00") + timedelta(days=1)
+        if call.end and call.end > midnight:
             rows.append((call.recorder, call.start, call.end, call.duration))
     return rows
 
@@ -299,7 +300,9 @@ def next_to_gaps() -> Rows:
     near = timedelta(minutes=15)
     rows: Rows = []
     for number, gap in enumerate(GAPS, 1):
-        for call in (each for each in in_march() if each.recorder == gap.recorder):
+        if not BEGIN <= gap.start < END:
+            continue
+        for call in (each for each in CALLS if each.recorder == gap.recorder and each.start):
             if call.end and gap.start - near < call.end <= gap.start:
                 rows.append((number, gap.recorder, gap.state, call.start, call.end, "before"))
             if gap.end <= by_start(call) < gap.end + near:
@@ -393,21 +396,23 @@ def doubts(recorder: str, hour: datetime) -> tuple[int, int, int, int]:
 def open_gaps() -> Rows:
     return [
         (number, gap.recorder, gap.start, gap.end, gap.end - gap.start, gap.reason)
-        for number, gap in enumerate(GAPS, 1)
-        if gap.state == "open"
+        for number, gap in sorted(enumerate(GAPS, 1), key=lambda item: item[1].start)
+        if gap.state == "open" and gap.start < END and gap.end > BEGIN
     ]
 
 
 def why_gaps() -> Rows:
-    """Each of the three has a reason of its own."""
-    return [(gap.recorder, gap.reason, gap.state, 1, gap.end - gap.start, gap.recovered) for gap in GAPS]
+    """Each has a reason of its own."""
+    found = [gap for gap in GAPS if BEGIN <= gap.start < END]
+    assert len({gap.reason for gap in found}) == len(found)
+    return [(gap.recorder, gap.reason, gap.state, 1, gap.end - gap.start, gap.recovered) for gap in found]
 
 
 # Calls that are not as they should be ---------------------------------------------------------------------------
 
-WHY = {
+WHY: defaultdict[str, str] = defaultdict(lambda: "ended; its record has not arrived")
+WHY |= {
     "goes on": "goes on, as far as the recorder has told",
-    "record never came": "ended; its record has not arrived",
     "record unfinished": "ended; its record is not finished yet",
     "lost": "gone: the recorder does not know it any more",
     "lost and accepted": "gone: the recorder does not know it any more",
@@ -437,8 +442,11 @@ def recovered_calls() -> Rows:
 
 
 def doubtful_rows() -> Rows:
-    flagged = [(call.recorder, flag, by_start(call)) for call in in_march() for flag in call.quality]
-    return [(recorder, flag, 1, start, start) for recorder, flag, start in sorted(flagged)]
+    flagged = [(call, flag) for call in in_march() for flag in call.quality]
+    groups: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for call, flag in flagged:
+        groups[call.recorder, flag].append(by_start(call))
+    return [(*key, len(starts), min(starts), max(starts)) for key, starts in sorted(groups.items())]
 
 
 def full_records() -> Rows:
@@ -450,12 +458,12 @@ def full_records() -> Rows:
 
 
 def undocumented_codes() -> Rows:
-    strange = NAMED["codes that nobody documented"]
-    codes = (
-        *(("cause", strange.cause), ("direction", strange.direction)),
-        *(("modality", strange.modality), ("signaling", strange.signaling)),
-    )
-    return [(name, f"unknown code {code}", 1, strange.start) for name, code in codes]
+    strange = {"cause": 42, "direction": 9, "modality": "hologram", "signaling": 77}
+    rows = []
+    for name, code in strange.items():
+        calls = [call for call in in_march() if getattr(call, name) == code]
+        rows.append((name, f"unknown code {code}", len(calls), calls[0].start))
+    return rows
 
 
 # Calls of someone -----------------------------------------------------------------------------------------------
@@ -502,15 +510,16 @@ def about_to_expire() -> Rows:
 
 
 def audit_trail() -> Rows:
-    return [(act.at, act.who, act.action, act.reason) for act in ACTS]
+    start, end = march_of(BERLIN)
+    return [(act.at, act.who, act.action, act.reason) for act in ACTS if start <= act.at < end]
 
 
 def quarantine() -> Rows:
-    found = sorted((each.recorder or "history", each.reason, each.state, each.seen) for each in QUARANTINE)
-    groups: dict[tuple[str, str, str], list[datetime]] = {}
-    for *key, seen in found:
-        groups.setdefault((str(key[0]), str(key[1]), str(key[2])), []).append(seen)
-    return [(*key, len(times), min(times), max(times)) for key, times in groups.items()]
+    groups: defaultdict[tuple[str, str, str], list[datetime]] = defaultdict(list)
+    for each in QUARANTINE:
+        if BEGIN <= each.seen < END:
+            groups[each.recorder or "history", each.reason, each.state].append(each.seen)
+    return [(*key, len(times), min(times), max(times)) for key, times in sorted(groups.items())]
 
 
 def evidence_of_a_call() -> Rows:
@@ -522,7 +531,7 @@ def exports() -> Rows:
     return [
         (each.folder, each.host, each.masked, each.who, each.start, each.end, each.rows)
         for each in EXPORTS
-        if each.start < END and each.end > BEGIN
+        if each.finished and each.start < END and each.end > BEGIN
     ]
 
 

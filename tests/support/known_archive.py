@@ -5,22 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import count
 from uuid import UUID
 from xml.sax.saxutils import escape
 
 from support.known import (
     ACTS,
-    BEGIN,
     CALLS,
     END,
     EXPORTS,
     GAPS,
     HOLDS,
+    LISTENED,
     MASK_SECRET,
     NAMED,
     QUARANTINE,
     READ_HISTORY,
     RETIRED,
+    SUBSCRIBED,
     ZONES,
     KnownAct,
     KnownCall,
@@ -34,7 +36,7 @@ from etl.calls.history import Verdict
 from etl.config import Settings
 from etl.ingest.interpret import Interpreter
 from etl.model import Fact, Interval, Kind, Quarantined
-from etl.store import acceptance, backfill, history_reads, recorders
+from etl.store import acceptance, audit, backfill, history_reads, recorders
 from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.recorders import Recorder
@@ -131,24 +133,25 @@ def _written(call: KnownCall, moment: datetime | None, local: bool) -> str | Non
 
 def _sessions() -> Iterator[SessionState]:
     """For each recorder one session up to each gap, and one that goes on, or ends when the recorder is retired."""
+    numbers = count(1)
     for recorder in ZONES:
-        since = BEGIN
+        since = SUBSCRIBED
         for gap in (each for each in GAPS if each.recorder == recorder):
-            yield _session(recorder, since, gap.start, gap.reason)
+            yield _session(next(numbers), recorder, Interval(since, gap.start), gap.reason)
             since = gap.end
         if recorder == "ny-2":
-            yield _session(recorder, since, RETIRED, "stop")
+            yield _session(next(numbers), recorder, Interval(since, RETIRED), "stop")
         else:
-            yield _session(recorder, since, END, None)
+            yield _session(next(numbers), recorder, Interval(since, LISTENED), None)
 
 
-def _session(recorder: str, start: datetime, end: datetime, reason: str | None) -> SessionState:
-    """One that covers exactly from start to end; it lives on where no reason is given."""
-    number = 1000 * list(ZONES).index(recorder) + (start - BEGIN).days
+def _session(number: int, recorder: str, covered: Interval, reason: str | None) -> SessionState:
+    """One that covers exactly this time; it lives on where no reason is given."""
+    start, last_read = covered.start, covered.end + _MARGIN
     state = SessionState(UUID(int=number), recorder, "worker-1", (), start)
     state = coverage.listed(coverage.subscribed(state, start), start, start)
-    state = coverage.read(state, end + _MARGIN)
-    return coverage.closed(state, end + _MARGIN, reason, _MARGIN) if reason else state
+    state = coverage.read(state, last_read)
+    return coverage.closed(state, last_read, reason, _MARGIN) if reason else state
 
 
 def _fill_gaps(connection: Connection) -> None:
@@ -189,9 +192,9 @@ def _prepare(connection: Connection) -> None:
         connection.execute("INSERT INTO cdr.erased_call (call_id) VALUES (%s)", [NAMED["erased"].call_id])
         for hold in HOLDS:
             connection.execute(
-                "INSERT INTO cdr.legal_hold (kind, value, who, reason, released_at, released_by, release_reason)"
-                " VALUES (%s, %s, 'kim@archive', %s, %s, %s, %s)",
-                [hold.kind, hold.value, hold.reason, *_release(hold.released)],
+                "INSERT INTO cdr.legal_hold (kind, value, recorder, from_time, to_time, who, reason,"
+                " released_at, released_by, release_reason) VALUES (%s, %s, %s, %s, %s, 'kim@archive', %s, %s, %s, %s)",
+                [hold.kind, hold.value, hold.recorder, hold.start, hold.end, hold.reason, *_release(hold.released)],
             )
 
 
@@ -207,9 +210,12 @@ def _act(connection: Connection) -> None:
             acceptance.retire(connection, "ny-2", RETIRED, author, _MARGIN)
         elif act.action == "accept call":
             acceptance.accept_call(connection, NAMED["lost and accepted"].call_id, author)
-        else:
+        elif act.action == "accept gap":
             accepted = next(gap for gap in GAPS if gap.state == "accepted")
             acceptance.accept_gap(connection, _gap_id(connection, accepted), author, _MARGIN)
+        else:
+            with connection.transaction(), connection.cursor() as cursor:
+                audit.note(cursor, author, act.action, {})
         _set_back(connection, act)
 
 
@@ -233,6 +239,9 @@ def _note_exports(connection: Connection) -> None:
         for each in EXPORTS:
             cursor.execute(
                 "INSERT INTO cdr.export (folder, host, from_time, to_time, masked, who, finished_at, rows)"
-                " VALUES (%s, %s, %s, %s, %s, %s, now(), %s)",
-                [each.folder, each.host, each.start, each.end, each.masked, each.who, each.rows],
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [
+                    *(each.folder, each.host, each.start, each.end, each.masked, each.who),
+                    *((each.end, each.rows) if each.finished else (None, None)),
+                ],
             )
