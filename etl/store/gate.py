@@ -29,9 +29,10 @@ PASS = f"SELECT pg_advisory_xact_lock_shared({_KEY})"
 _PASS = f"{PASS}; SELECT (SELECT before FROM cdr.expiry), EXISTS (SELECT FROM cdr.erased_call)"
 """Two statements on one way: the second must see what was committed while the first waited."""
 
-_PATIENCE = "2s"
+_PATIENCE = "1s"
 _CLOSE = f"SET LOCAL lock_timeout = '{_PATIENCE}'; SELECT pg_advisory_xact_lock({_KEY})"
 _ATTEMPTS = 10
+"""Whoever waits behind us is let through after each."""
 
 _ERASED = "SELECT call_id FROM cdr.erased_call WHERE call_id = ANY(%s)"
 
@@ -73,18 +74,18 @@ def expired_before(connection: Connection) -> datetime | None:
     return row[0] if row else None
 
 
-def closed(connection: Connection, work: Callable[[Cursor], _T]) -> _T:
+def closed(connection: Connection, work: Callable[[Cursor], _T], attempts: int = _ATTEMPTS) -> _T:
     """Do some work in a transaction of its own while nobody writes facts or sets a hold.
 
-    Nobody waits for it longer than the work takes and two seconds. Raises `DatabaseConflict` where somebody keeps the
-    gate open for ever.
+    Who writes waits for the work, and for no lock that it waits for longer than a second. Raises `DatabaseConflict`
+    where others stand in the way that long, time and again.
     """
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(1, attempts + 1):
         try:
             with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
                 cursor.execute(_CLOSE, prepare=False)
                 return work(cursor)
         except DatabaseConflict:
-            if attempt == _ATTEMPTS - 1:
+            if attempt == attempts:
                 raise
     raise AssertionError("unreachable")

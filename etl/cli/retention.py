@@ -1,0 +1,247 @@
+"""`cdr retention`: deletion by age, legal holds, erasure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from etl import config
+from etl.calls.retention import expired_before
+from etl.cli.accept import author_of, whoever
+from etl.cli.archive import opened
+from etl.cli.common import ConfigOption, JsonOption, finish, moment, note, print_json, safe, set_up_logging, table
+from etl.cli.progress import shown
+from etl.config import Settings
+from etl.errors import UsageError
+from etl.jobs import retention as jobs
+from etl.jobs.retention import Copy, Report
+from etl.store import holds
+from etl.store.audit import Author
+from etl.store.database import Connection, require_schema
+from etl.store.holds import Hold, Wanted
+
+app = typer.Typer(help="Delete by age, hold, erase.", no_args_is_help=True)
+
+Reason = Annotated[str, typer.Option("--reason", help="Why, for whoever asks later. It is kept: name nobody.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count; change nothing.")]
+
+_DELETED = {
+    "calls": "calls",
+    "months": "whole months among them, dropped at once",
+    "held": "calls as old that are held, and stay",
+    "documents": "documents in quarantine",
+    "lists": "reconciliation runs whose lists were kept",
+    "actions": "actions of reconciliation runs",
+    "findings": "findings of verify runs",
+    "acceptances": "acceptances of calls",
+}
+_ERASED = {
+    "calls": "calls",
+    "held": "calls that are held, and stay as they are",
+    "documents": "documents in quarantine, removed",
+    "documents_held": "documents in quarantine that are held",
+    "lists": "reconciliation runs whose lists were removed",
+    "lists_held": "reconciliation runs whose lists are held",
+    "holds": "released holds that named the party",
+}
+"""What is counted, in the order in which it is shown."""
+
+
+@app.command()
+def apply(config_file: ConfigOption = None, dry_run: DryRun = False, as_json: JsonOption = False) -> None:
+    """Delete what is older than retention.keep.
+
+    Calls that began before, their evidence, and documents as old; never what is held. From then on no call as old is
+    stored any more, wherever it comes from. Workers go on meanwhile. What was interrupted goes on with
+    the same command.
+
+    Example: cdr retention apply --dry-run
+    """
+    set_up_logging()
+    settings = config.load(config_file)
+    before = _before(settings)
+    with _connected(settings) as connection, shown("apply") as watch:
+        report = jobs.apply(connection, before, Author(whoever(), None), dry_run=dry_run, on_progress=watch)
+    if as_json:
+        print_json({"before": before, "dry_run": dry_run, "counts": report.counts, "copies": report.copies})
+        return
+    note(f"{_would(dry_run)}deleted is what began before {before:%Y-%m-%d %H:%M:%S} UTC")
+    _show_counts(report, _DELETED)
+    _show_copies(report.copies, "calls as old")
+
+
+@app.command()
+def hold(
+    reason: Reason,
+    config_file: ConfigOption = None,
+    call: Annotated[str | None, typer.Option("--call", metavar="ID", help="One call.")] = None,
+    party: Annotated[str | None, typer.Option("--party", help="All calls of a number, address or name.")] = None,
+    recorder: Annotated[str | None, typer.Option("--recorder", help="Only calls of this recorder.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="Only calls that started at or after this time.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Only calls that started before this time.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep calls, whatever else is asked for.
+
+    One call, the calls of a party, or all calls of a time; also those that come later. Prints the number of the hold.
+
+    Example: cdr retention hold --from 2026-03-01 --to 2026-04-01 --reason "court order 17/2026"
+    """
+    author = author_of(reason)
+    wanted = _wanted(call, party, recorder, moment(from_), moment(to))
+    if party is not None:
+        jobs.refuse_named(party, author)
+    with _connected(config.load(config_file)) as connection:
+        number = holds.hold(connection, wanted, author)
+        covered = holds.covered(connection, number)
+    if as_json:
+        print_json({"hold": number, "covers": covered})
+        return
+    typer.echo(number)
+    note(f"hold {number} covers {covered:,} calls now; it lasts until 'cdr retention release {number}'")
+
+
+@app.command()
+def release(
+    number: Annotated[int, typer.Argument(metavar="ID")],
+    reason: Reason,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a hold.
+
+    What no other hold covers can be deleted and erased again.
+
+    Example: cdr retention release 3 --reason "case closed"
+    """
+    author = author_of(reason)
+    with _connected(config.load(config_file)) as connection:
+        holds.release(connection, number, author)
+    if as_json:
+        print_json({"released": number})
+    else:
+        note(f"hold {number} is released, by {author.who}")
+
+
+@app.command("list")
+def list_(
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+    released: Annotated[bool, typer.Option("--released", help="Also those that were released.")] = False,
+) -> None:
+    """List the holds in force.
+
+    Shows the numbers and names that are held.
+
+    Example: cdr retention list --released
+    """
+    with _connected(config.load(config_file)) as connection:
+        found = holds.listed(connection, released=released)
+    if as_json:
+        print_json(found)
+        return
+    columns = ("id", "calls", "recorder", "from (UTC)", "to (UTC)", "by", "reason", "since (UTC)", "released (UTC)")
+    table(columns, [_row(each) for each in found])
+
+
+@app.command()
+def erase(
+    party: Annotated[str, typer.Option("--party", help="Number, address or name.")],
+    reason: Reason,
+    config_file: ConfigOption = None,
+    dry_run: DryRun = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase a party's personal data (GDPR article 17).
+
+    From every call that the archive holds of it now, but for those on hold, and for good: whatever arrives of these
+    calls later is erased, too. When they were, how long and how they ended stays. Reads the whole archive.
+
+    Exit code 5 if something of the party is left: calls or documents on hold, or exports, which are listed.
+
+    Example: cdr retention erase --party 1000 --reason "request of 3 March" --dry-run
+    """
+    set_up_logging()
+    author = author_of(reason)
+    with _connected(config.load(config_file)) as connection, shown("erase") as watch:
+        report = jobs.erase(connection, party, author, dry_run=dry_run, on_progress=watch)
+    if as_json:
+        print_json({"dry_run": dry_run, "counts": report.counts, "copies": report.copies})
+    else:
+        note(f"{_would(dry_run)}erased")
+        _show_counts(report, _ERASED)
+        _show_copies(report.copies, "erased calls as they were")
+    left = any(report.counts.get(name) for name in ("held", "documents_held", "lists_held"))
+    finish(5 if left or report.copies else 0)
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[Connection]:
+    with opened(settings) as archive:
+        archive.start()
+        with archive.connect(application="cdr retention") as connection:
+            require_schema(connection)
+            try:
+                yield connection
+            except KeyboardInterrupt:
+                note("interrupted: what is done stays done; the same command goes on")
+                raise typer.Exit(1) from None
+
+
+def _before(settings: Settings) -> datetime:
+    """From when on calls are kept."""
+    keep = settings.retention.keep
+    if keep is None:
+        raise UsageError(
+            'retention.keep is not configured: nothing is deleted by age; write keep = "7y" for seven years'
+        )
+    before = expired_before(keep, datetime.now(UTC))
+    if before is None:
+        raise UsageError(f"retention.keep = {keep} reaches back beyond the calendar: nothing can be that old")
+    return before
+
+
+def _wanted(
+    call: str | None, party: str | None, recorder: str | None, start: datetime | None, end: datetime | None
+) -> Wanted:
+    if call is not None and not call.strip():
+        raise UsageError("--call is empty: give the id of a call")
+    if call is not None and any(each is not None for each in (party, recorder, start, end)):
+        raise UsageError("--call alone names a call: leave the other options out")
+    if call is None and party is None and (start is None or end is None):
+        raise UsageError("say what to hold: --call, --party, or --from and --to")
+    if start is not None and end is not None and start >= end:
+        raise UsageError("--to is not after --from")
+    return Wanted(call, party, recorder, start, end)
+
+
+def _row(each: Hold) -> Sequence[object]:
+    what = {"call": each.value, "party": f"of {each.value}" if each.value else "of an erased party", "span": "all"}
+    until = "" if each.released_at is None else f"{safe(each.released_at)} by {each.released_by}: {each.release_reason}"
+    limits = (each.recorder or "any", each.start or "", each.end or "")
+    return (each.id, what[each.kind], *limits, each.who, each.reason, each.at, until)
+
+
+def _would(dry_run: bool) -> str:
+    return "dry run, nothing is changed; would be " if dry_run else ""
+
+
+def _show_counts(report: Report, meaning: dict[str, str]) -> None:
+    rows = [(report.counts[name], words) for name, words in meaning.items() if report.counts.get(name)]
+    table(("count", "of"), rows or [(0, meaning["calls"])])
+
+
+def _show_copies(copies: Sequence[Copy], what: str) -> None:
+    """Where exports are that still hold what is gone here."""
+    for copy in copies:
+        place = f"{copy.folder} on {copy.host}"
+        if copy.files is None:
+            note(f"{safe(place)} cannot be reached from here, and may hold {what}: delete it or export again there")
+            continue
+        note(f"{safe(place)} holds {what}: delete these files or export again")
+        for file in copy.files:
+            note(f"  {safe(file)}")

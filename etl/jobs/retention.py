@@ -1,0 +1,234 @@
+"""`cdr retention apply` and `erase`: what they do one after the other, and which exports hold copies of it.
+
+Every step is done in small transactions and can be repeated: a run that was interrupted goes on with the next one.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+
+from etl.calls.parties import Mentions
+from etl.errors import UsageError
+from etl.jobs.progress import OnProgress, Progress, unwatched
+from etl.lake.folder import Folder
+from etl.lake.manifest import File
+from etl.model import Json
+from etl.store import audit, erasure, retention
+from etl.store.audit import Author
+from etl.store.database import Connection
+from etl.store.erasure import Export, Months
+
+_MARGIN = timedelta(seconds=2)
+"""So long the transaction of an erasure may take: an export that began meanwhile may not have seen it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A folder with exported calls that are deleted or erased here. `files` are the files of it, by their paths in the
+    folder; None where it cannot be reached from this machine."""
+
+    host: str
+    folder: str
+    files: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run came to: counts by the names that docs/retention.md explains, and where copies are."""
+
+    counts: Mapping[str, int]
+    copies: tuple[Copy, ...]
+
+
+@dataclass(slots=True)
+class _Run:
+    """Counts what is done, for whoever watches and for the audit, whose row is there from the beginning."""
+
+    connection: Connection
+    on_progress: OnProgress
+    number: int | None = None
+    total: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def begin(self, author: Author, action: str, target: Mapping[str, Json]) -> None:
+        self.number = audit.begin(self.connection, author, action, target)
+
+    def add(self, name: str, count: int) -> None:
+        self.counts[name] += count
+        self.on_progress(Progress(self.counts["calls"], self.total, "calls"))
+        if self.number is not None:
+            audit.effect(self.connection, self.number, dict(self.counts))
+
+
+# Deletion by age --------------------------------------------------------------------------------------------------
+
+
+def apply(
+    connection: Connection,
+    before: datetime,
+    author: Author,
+    *,
+    dry_run: bool = False,
+    on_progress: OnProgress = unwatched,
+) -> Report:
+    """Delete what began before a moment and is not held, and from now on store no such call. `dry_run`: only count.
+
+    Raises DatabaseError.
+    """
+    run = _Run(connection, on_progress, counts=Counter(calls=0, months=0))
+    if not dry_run:
+        run.begin(author, "retention apply", {"before": before.isoformat()})
+        retention.move(connection, before)
+    _apply_to_months(run, before, dry_run=dry_run)
+    _apply_to_calls(run, before, dry_run=dry_run)
+    run.add("documents", retention.delete_documents(connection, before, dry_run=dry_run))
+    run.add("lists", retention.delete_lists(connection, before, dry_run=dry_run))
+    for name, count in retention.delete_rest(connection, before, dry_run=dry_run).items():
+        run.add(name, count)
+    month = f"{before:%Y-%m}"
+    copies = _copies(
+        erasure.exports(connection),
+        lambda file: file.month < month,
+        lambda exports: any(each.start < before for each in exports),
+    )
+    return Report(dict(run.counts), copies)
+
+
+def _apply_to_months(run: _Run, before: datetime, *, dry_run: bool) -> None:
+    for month in retention.months(run.connection, before):
+        calls = month.calls if dry_run else retention.drop(run.connection, month, before)
+        if calls is not None:
+            run.add("months", 1)
+            if not dry_run:
+                run.add("calls", calls)
+
+
+def _apply_to_calls(run: _Run, before: datetime, *, dry_run: bool) -> None:
+    """Delete what is left. In a dry run that is all, for no month is gone."""
+    expired = retention.collect(run.connection, before)
+    run.total = run.counts["calls"] + expired
+    done = [retention.set_aside(run.connection)] if dry_run else retention.delete(run.connection, before)
+    deleted = 0
+    for count in done:
+        deleted += count
+        run.add("calls", count)
+    run.add("held", expired - deleted)
+
+
+# Erasure ----------------------------------------------------------------------------------------------------------
+
+
+def erase(
+    connection: Connection, party: str, author: Author, *, dry_run: bool = False, on_progress: OnProgress = unwatched
+) -> Report:
+    """Erase the calls that a party has in the archive now, as far as they are not held, and the documents that mention
+    it. `dry_run`: only count.
+
+    Raises UsageError where the reason would keep the party's name in the audit, DatabaseError.
+    """
+    refuse_named(party, author)
+    run = _Run(connection, on_progress, counts=Counter(calls=0))
+    run.total = erasure.find(connection, party)
+    if not dry_run:
+        run.begin(author, "retention erase", {})
+    _erase_calls(run, dry_run=dry_run)
+    for name, done in (
+        ("documents", erasure.erase_quarantine(connection, party, dry_run=dry_run)),
+        ("lists", erasure.erase_lists(connection, party, dry_run=dry_run)),
+    ):
+        run.add(name, done.removed)
+        run.add(f"{name}_held", done.held)
+    run.add("holds", erasure.erase_released_holds(connection, party, dry_run=dry_run))
+    return Report(dict(run.counts), _erased_copies(connection))
+
+
+def refuse_named(party: str, author: Author) -> None:
+    """Raise UsageError where the reason names the party: the audit keeps it for ever."""
+    if author.reason is not None and Mentions([party])(author.reason):
+        raise UsageError("--reason names the party, and is kept for good: say why without the number or name")
+
+
+def _erase_calls(run: _Run, *, dry_run: bool) -> None:
+    assert run.total is not None
+    if dry_run:
+        held = erasure.held(run.connection)
+        run.add("calls", run.total - held)
+        run.add("held", held)
+        return
+    for count in erasure.erase(run.connection):
+        run.add("calls", count)
+    run.add("held", run.total - run.counts["calls"])
+
+
+# Copies -----------------------------------------------------------------------------------------------------------
+
+
+def _erased_copies(connection: Connection) -> tuple[Copy, ...]:
+    """The exported files that still have what was erased, by this run or an earlier one."""
+    exports = erasure.exports(connection)
+    if not exports:
+        return ()
+    months = erasure.erased_months(connection, exports[0].started_at - _MARGIN)
+    return _copies(exports, lambda file: _is_stale(file, months), lambda rows: _are_stale(rows, months))
+
+
+def _copies(
+    exports: Iterable[Export],
+    of_file: Callable[[File], bool],
+    of_exports: Callable[[Sequence[Export]], bool],
+) -> tuple[Copy, ...]:
+    """The folders with files that are concerned, or where they are out of reach by what was exported to them."""
+    ordered = sorted(exports, key=_place)
+    copies = (_copy(place, list(rows), of_file, of_exports) for place, rows in groupby(ordered, key=_place))
+    return tuple(copy for copy in copies if copy is not None)
+
+
+def _place(export: Export) -> tuple[str, str]:
+    return export.host, export.folder
+
+
+def _copy(
+    place: tuple[str, str],
+    exports: Sequence[Export],
+    of_file: Callable[[File], bool],
+    of_exports: Callable[[Sequence[Export]], bool],
+) -> Copy | None:
+    host, name = place
+    folder = _reached(Path(name)) if host == socket.gethostname() else None
+    if folder is None or folder.manifest is None:
+        return Copy(host, name, None) if of_exports(exports) else None
+    files = tuple(file.path for file in folder.manifest.files if of_file(file) and folder.holds(file))
+    return Copy(host, name, files) if files else None
+
+
+def _reached(root: Path) -> Folder | None:
+    try:
+        return Folder(root)
+    except (UsageError, OSError):
+        return None
+
+
+def _is_stale(file: File, months: Months) -> bool:
+    """Whether a file shows a call as it was before it was erased."""
+    at = months.get((file.month, file.recorder))
+    return at is not None and file.exported_at < at + _MARGIN
+
+
+def _are_stale(exports: Sequence[Export], months: Months) -> bool:
+    """Whether an export to a folder was made before a call in it was erased, and not again after that."""
+    return any(_misses([each for each in exports if _covers(each, month)], at) for (month, _), at in months.items())
+
+
+def _misses(exports: Sequence[Export], at: datetime) -> bool:
+    again = any(each.finished and each.started_at > at + _MARGIN for each in exports)
+    return any(each.started_at < at + _MARGIN for each in exports) and not again
+
+
+def _covers(export: Export, month: str) -> bool:
+    return f"{export.start:%Y-%m}" <= month <= f"{export.end:%Y-%m}"

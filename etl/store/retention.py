@@ -1,0 +1,304 @@
+"""Deletion by age: whole months where nothing in them is younger or held, everything else row by row.
+
+First `cdr.expiry` moves, then calls go: a writer that comes later brings back nothing that went. Each step is a short
+transaction, so whatever ends a run leaves an archive from which the next one goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from uuid import UUID
+from zlib import decompress
+
+import psycopg
+
+from etl.store import gate, merge
+from etl.store.database import Connection, Cursor, name_of
+from etl.store.errors import DatabaseConflict, translate
+from etl.store.holds import HELD, Guard
+from etl.store.staging import Key
+
+PAGE = 1_000
+"""Calls that are deleted in one transaction: writers wait for it."""
+DOCUMENTS = 20
+"""Documents, which can be large, that are read in one transaction."""
+
+_EXPIRED = """
+(c.start_time < %(before)s OR (c.start_time IS NULL AND coalesce(c.end_time, c.first_seen_at) < %(before)s))
+"""
+"""SQL: whether the call `c` has expired: `etl.store.holds.BEGAN` in words that the index on start_time understands."""
+
+_MOVE = """
+INSERT INTO cdr.expiry AS e (id, before) VALUES (1, %s)
+ON CONFLICT (id) DO UPDATE SET before = excluded.before, moved_at = now() WHERE e.before < excluded.before
+"""
+
+
+def move(connection: Connection, before: datetime) -> datetime:
+    """From now on no call that began before and is not stored is stored any more. Returns the moment as it stands: it
+    never goes back."""
+
+    def work(cursor: Cursor) -> datetime:
+        cursor.execute(_MOVE, [before])
+        row = cursor.execute("SELECT before FROM cdr.expiry").fetchone()
+        assert row is not None
+        moment: datetime = row[0]
+        return moment
+
+    return gate.closed(connection, work)
+
+
+# Whole months -----------------------------------------------------------------------------------------------------
+
+_MONTHS = """
+SELECT to_date(right(c.relname, 7), 'YYYY_MM') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'cdr.call'::regclass AND c.relname ~ '^call_[0-9]{4}_[0-9]{2}$'
+  AND (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC' <= %s
+ORDER BY 1
+"""
+
+_STAYS = f"SELECT EXISTS (SELECT FROM cdr.this_month c WHERE NOT {_EXPIRED} OR {HELD})"
+_CALLS = "SELECT count(*) FROM cdr.this_month"
+_DROP = "DROP TABLE IF EXISTS cdr.this_month"
+
+_TRIES = 3
+_LOOK = "5s"
+"""So long writers may wait while a month is looked through: one that takes longer is deleted row by row."""
+
+
+class _TooMuch(Exception):
+    """A month cannot be looked through while others wait."""
+
+
+def _of(statement: str, parent: str, first: date) -> bytes:
+    """A statement about a partition."""
+    return statement.replace("this_month", f"{parent}_{first:%Y_%m}").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A month all of whose calls have expired, as far as its partition tells; `calls` in it."""
+
+    first: date
+    calls: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.first:%Y-%m}"
+
+
+def months(connection: Connection, before: datetime) -> Iterator[Month]:
+    """The months before this moment of which nothing has to stay, looked through one by one."""
+    with translate(name_of(connection)), connection.transaction():
+        found = [row[0] for row in connection.execute(_MONTHS, [before])]
+    for first in found:
+        with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+            calls = _droppable(cursor, first, before)
+        if calls is not None:
+            yield Month(first, calls)
+
+
+def _droppable(cursor: Cursor, first: date, before: datetime) -> int | None:
+    """How many calls a month has; None if one of them must stay."""
+    if cursor.execute(_of(_STAYS, "call", first), {"before": before}).fetchone() != (False,):
+        return None
+    row = cursor.execute(_of(_CALLS, "call", first)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def drop(connection: Connection, month: Month, before: datetime) -> int | None:
+    """Drop the partitions of a month, of facts and calls alike; how many calls that were.
+
+    None if it cannot be done now: a call in it must stay after all, somebody reads calls all the time, or there is too
+    much to look through while writers wait.
+    """
+
+    def work(cursor: Cursor) -> int | None:
+        cursor.execute(f"SET LOCAL statement_timeout = '{_LOOK}'")
+        try:
+            calls = _droppable(cursor, month.first, before)
+        except psycopg.errors.QueryCanceled:
+            raise _TooMuch from None
+        if calls is not None:
+            for parent in ("fact", "call"):  # in the order in which the merge touches them
+                cursor.execute(_of(_DROP, parent, month.first))
+        return calls
+
+    try:
+        return gate.closed(connection, work, _TRIES)
+    except (DatabaseConflict, _TooMuch):
+        return None
+
+
+# Row by row -------------------------------------------------------------------------------------------------------
+
+_COLLECT = """
+DROP TABLE IF EXISTS pg_temp.expiring;
+CREATE TEMPORARY TABLE expiring (id_time timestamptz, call_id text COLLATE "C", PRIMARY KEY (id_time, call_id))
+"""
+
+_FILL = f"INSERT INTO pg_temp.expiring SELECT c.id_time, c.call_id FROM cdr.call c WHERE {_EXPIRED}"
+
+_NEXT = """
+SELECT call_id, id_time FROM pg_temp.expiring WHERE (id_time, call_id) > (%s, %s)
+ORDER BY id_time, call_id LIMIT %s
+"""
+
+_KEYS = "unnest(%(ids)s::text[], %(times)s::timestamptz[]) k (call_id, id_time)"
+
+_DELETE = f"""
+WITH doomed AS (
+    SELECT c.call_id, c.id_time FROM {_KEYS} CROSS JOIN LATERAL (
+        SELECT * FROM cdr.call c WHERE c.call_id = k.call_id AND c.id_time = k.id_time AND within(c) OFFSET 0 FOR UPDATE
+    ) c WHERE {_EXPIRED} AND NOT {HELD}
+), facts AS (
+    DELETE FROM cdr.fact f USING doomed d WHERE f.call_id = d.call_id AND f.id_time = d.id_time AND within(f)
+), calls AS (
+    DELETE FROM cdr.call c USING doomed d WHERE c.call_id = d.call_id AND c.id_time = d.id_time AND within(c)
+)
+SELECT call_id, id_time FROM doomed
+"""
+
+_DONE = f"DELETE FROM pg_temp.expiring e USING {_KEYS} WHERE e.call_id = k.call_id AND e.id_time = k.id_time"
+
+
+def collect(connection: Connection, before: datetime) -> int:
+    """Note in a temporary table which calls have expired; how many."""
+    with translate(name_of(connection)), connection.transaction():
+        connection.execute(_COLLECT)
+        return connection.execute(_FILL, {"before": before}).rowcount
+
+
+def delete(connection: Connection, before: datetime, page: int = PAGE) -> Iterator[int]:
+    """Delete the calls that were collected, but for those that a hold covers by then; how many on each page.
+
+    Afterwards those that are left stand in the temporary table: they are held.
+    """
+    after = (datetime.min.replace(tzinfo=UTC), "")
+    while True:
+        with translate(name_of(connection)), connection.transaction():
+            keys: list[Key] = connection.execute(_NEXT, [*after, page]).fetchall()
+        if not keys:
+            return
+        after = (keys[-1][1], keys[-1][0])
+        yield gate.closed(connection, _Page(sorted(keys), before))
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The deletion of some calls."""
+
+    keys: list[Key]
+    before: datetime
+
+    def __call__(self, cursor: Cursor) -> int:
+        ids, times = zip(*self.keys, strict=True)
+        values = {"ids": list(ids), "times": list(times), "before": self.before}
+        cursor.execute(merge.SETTINGS)
+        gone = cursor.execute(merge.within(_DELETE, times).encode(), values, prepare=False).fetchall()
+        cursor.execute(_DONE, {"ids": [row[0] for row in gone], "times": [row[1] for row in gone]})
+        return len(gone)
+
+
+_UNHELD = f"""
+DELETE FROM pg_temp.expiring e USING cdr.call c
+WHERE c.call_id = e.call_id AND c.id_time = e.id_time AND NOT {HELD}
+"""
+
+
+def set_aside(connection: Connection) -> int:
+    """For a dry run, in place of `delete`: leave in the temporary table what is held; how many calls are not."""
+    with translate(name_of(connection)), connection.transaction():
+        return connection.execute(_UNHELD).rowcount
+
+
+# What else is as old ----------------------------------------------------------------------------------------------
+
+_REST = {
+    "actions": """
+        FROM cdr.reconcile_action a USING cdr.reconcile_run r
+        WHERE r.id = a.run AND r.started_at < %(before)s
+          AND NOT EXISTS (SELECT FROM pg_temp.expiring e WHERE e.call_id = a.call_id)
+    """,
+    "findings": """
+        FROM cdr.verify_finding v USING cdr.verify_run r
+        WHERE r.id = v.run AND r.started_at < %(before)s
+          AND NOT EXISTS (SELECT FROM pg_temp.expiring e WHERE e.call_id = v.call_id)
+    """,
+    "acceptances": """
+        FROM cdr.call_acceptance a
+        WHERE a.at < %(before)s AND NOT EXISTS (SELECT FROM pg_temp.expiring e WHERE e.call_id = a.call_id)
+    """,
+}
+"""What was done about calls, in runs as old as these: ids, no personal data. Of calls that are held it stays."""
+
+
+def delete_rest(connection: Connection, before: datetime, *, dry_run: bool = False) -> dict[str, int]:
+    """Delete what was done about calls in runs before this moment, after `delete`; how many rows of each kind."""
+    with translate(name_of(connection)), connection.transaction() as transaction:
+        counts = {
+            name: connection.execute(f"DELETE {rows}".encode(), {"before": before}).rowcount
+            for name, rows in _REST.items()
+        }
+        if dry_run:
+            raise psycopg.Rollback(transaction)
+    return counts
+
+
+_QUARANTINED = """
+SELECT id, observed_at, recorder, CASE WHEN %(bodies)s THEN body END FROM cdr.quarantine
+WHERE observed_at < %(before)s AND id > %(after)s ORDER BY id LIMIT %(page)s
+"""
+
+_LISTS = """
+SELECT id, started_at, recorder, CASE WHEN %(bodies)s THEN first_list END, CASE WHEN %(bodies)s THEN second_list END
+FROM cdr.reconcile_run
+WHERE started_at < %(before)s AND (first_list IS NOT NULL OR second_list IS NOT NULL) AND id > %(after)s
+ORDER BY id LIMIT %(page)s
+"""
+
+FORGET_DOCUMENTS = "DELETE FROM cdr.quarantine WHERE id = ANY(%s)"
+FORGET_LISTS = "UPDATE cdr.reconcile_run SET first_list = NULL, second_list = NULL WHERE id = ANY(%s)"
+
+
+def delete_documents(connection: Connection, before: datetime, *, dry_run: bool = False) -> int:
+    """Delete the documents in quarantine that were received before, but for those that a hold may cover; how many."""
+    forget = None if dry_run else FORGET_DOCUMENTS
+    return _forget(connection, before, _QUARANTINED, forget, 0, lambda body: body)
+
+
+def delete_lists(connection: Connection, before: datetime, *, dry_run: bool = False) -> int:
+    """Delete the lists that reconciliation runs kept before, but for those that a hold may cover; of how many runs.
+
+    The runs stay.
+    """
+    forget = None if dry_run else FORGET_LISTS
+    return _forget(connection, before, _LISTS, forget, UUID(int=0), decompress)
+
+
+def _forget(
+    connection: Connection,
+    before: datetime,
+    find: str,
+    forget: str | None,
+    after: object,
+    read: Callable[[bytes], bytes],
+) -> int:
+    """Page by page; with `forget` None they are only counted."""
+
+    def work(cursor: Cursor) -> tuple[object, int]:
+        guard = Guard(cursor)
+        values = {"before": before, "after": after, "page": DOCUMENTS, "bodies": guard.reads}
+        rows = cursor.execute(find.encode(), values).fetchall()
+        free = [row[0] for row in rows if not guard.protects(row[1], row[2], [read(body) for body in row[3:] if body])]
+        if forget is not None:
+            cursor.execute(forget.encode(), [free])
+        return (rows[-1][0] if rows else None), len(free)
+
+    count = 0
+    while after is not None:
+        after, forgotten = gate.closed(connection, work)
+        count += forgotten
+    return count
