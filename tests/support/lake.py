@@ -1,0 +1,67 @@
+"""The ten questions of `sql/lake`, asked in PostgreSQL and in DuckDB, and when two answers are equal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import duckdb
+
+from etl.store.database import Connection
+
+FOLDER = Path(__file__).parents[2] / "sql" / "lake"
+QUESTIONS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.sql"))}
+Rows: TypeAlias = Sequence[Sequence[Any]]
+
+
+def setup(engine: str) -> str:
+    """What makes the relation `calls` in an engine."""
+    return (FOLDER / "setup" / f"{engine}.sql").read_text(encoding="utf-8")
+
+
+def statements(text: str) -> list[str]:
+    """The statements of a file, without comments."""
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    return [statement for statement in "\n".join(lines).split(";") if statement.strip()]
+
+
+def in_postgresql(connection: Connection) -> dict[str, Rows]:
+    """The answers of the archive itself."""
+    with connection.transaction(force_rollback=True):
+        for statement in statements(setup("postgresql")):
+            connection.execute(statement.encode())
+        return {
+            name: connection.execute(statement.encode()).fetchall()
+            for name, question in QUESTIONS.items()
+            for statement in statements(question)
+        }
+
+
+def in_duckdb(lake: Path) -> dict[str, Rows]:
+    """The answers of an export."""
+    with duckdb.connect() as connection:
+        connection.execute("SET VARIABLE lake = ?", [str(lake)])
+        connection.execute(setup("duckdb"))
+        return {name: connection.execute(question).fetchall() for name, question in QUESTIONS.items()}
+
+
+def equal(one: Rows, other: Rows) -> bool:
+    """Same rows in the same order. Sums and counts to the last digit; means and shares to the ninth."""
+    return len(one) == len(other) and all(
+        len(left) == len(right) and all(map(_same, left, right)) for left, right in zip(one, other, strict=True)
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    one, other = _plain(one), _plain(other)
+    if isinstance(one, float) or isinstance(other, float):
+        return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)
+
+
+def _plain(value: Any) -> Any:
+    """Spark's times are those of this machine's zone, without it."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
