@@ -112,7 +112,13 @@ call = Table(
     _time("recorded_at", "Time of the transaction that last changed the row"),
     _one_of("state", [state.value for state in State]),
     _one_of("source", [kind.value for kind in Kind]),
-    Index("call_start_time", "start_time"),
+    Index("call_start_time", "start_time", postgresql_include=["recorder", "state", "end_time"]),
+    Index(
+        "call_startless",
+        "first_seen_at",
+        postgresql_include=["recorder", "state"],
+        postgresql_where=text("start_time IS NULL"),
+    ),
     Index(
         "call_unresolved",
         "recorder",
