@@ -10,7 +10,11 @@
 
 CREATE OR REPLACE VIEW report.busy_hour AS
 SELECT v.recorder, d.day, v.hour, v.calls, v.erlangs
-FROM report.days d
+FROM (
+    -- The last calls of all may go on into a day on which none starts any more.
+    SELECT known.day, known.day::timestamptz AS begins, (known.day + 1)::timestamptz AS ends
+    FROM (SELECT day FROM report.days UNION SELECT day + 1 FROM report.days) known
+) d
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (p.recorder)
         p.recorder,
