@@ -13,6 +13,7 @@ from support.postgres import Server
 
 from etl.store import database, migrate
 from etl.store.database import Connection
+from etl.store.holds import HELD
 
 pytestmark = pytest.mark.slow
 QUESTIONS = cookbook.questions()
@@ -82,3 +83,16 @@ def psql(server: Server, url: str, question: Question, **variables: str) -> list
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
+
+
+def test_the_view_of_held_calls_has_the_rule_of_those_that_delete_and_erase() -> None:
+    """Word by word: the archive must not say of a call that it is held while it is deleted."""
+    view = squeezed(migrate.sql_files()["held_calls.sql"])
+    rule = squeezed(HELD).removeprefix("EXISTS(SELECTFROMcdr.legal_holdhWHERE").removesuffix(")")
+    assert rule.startswith("h.released_at")
+    assert rule in view, "etl/store/holds.py and sql/held_calls.sql differ"
+
+
+def squeezed(statement: str) -> str:
+    """Without white space."""
+    return "".join(statement.split())

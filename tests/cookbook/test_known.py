@@ -65,7 +65,7 @@ def test_quarantine_acts_and_holds_are_there(ask: Query) -> None:
     assert ask("SELECT recorder, observed_at, reason, state FROM cdr.quarantine ORDER BY observed_at") == sorted(
         ((each.recorder, each.seen, each.reason, each.state) for each in QUARANTINE), key=lambda row: row[1]
     )
-    assert ask("SELECT at, who, action, reason FROM cdr.audit ORDER BY at") == [
+    assert ask("SELECT at, who, action, reason FROM cdr.audit WHERE at < '2025-05-01' ORDER BY at") == [
         (each.at, each.who, each.action, each.reason) for each in ACTS
     ]
     assert ask("SELECT kind, value, reason, released_at IS NOT NULL FROM cdr.legal_hold ORDER BY id") == [

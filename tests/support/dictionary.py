@@ -28,7 +28,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("reconcile_run", "reconcile_action", "backfill_run", "backfill_folder", "history_read"),
         *("verify_run", "verify_finding"),
     ),
-    "Readers, retention and audit": ("audit", "mask_key", "legal_hold", "erased_call", "expiry", "export"),
+    "Readers, retention and audit": (
+        *("audit", "mask_key", "legal_hold", "held_call", "erased_call", "expiry", "export"),
+    ),
     "Codes": ("cause", "direction", "audio_codec", "signaling", "modality"),
 }
 """Tables of schema `cdr` by what they are about; those that are not named here follow under "The archive's own"."""

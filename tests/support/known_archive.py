@@ -4,6 +4,7 @@ read by the interpreter, written by the one write path. Only the times of what p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from uuid import UUID
@@ -12,7 +13,6 @@ from xml.sax.saxutils import escape
 from support.known import (
     ACTS,
     CALLS,
-    END,
     EXPORTS,
     GAPS,
     HOLDS,
@@ -36,7 +36,7 @@ from etl.calls.history import Verdict
 from etl.config import Settings
 from etl.ingest.interpret import Interpreter
 from etl.model import Fact, Interval, Kind, Quarantined
-from etl.store import acceptance, audit, backfill, history_reads, recorders
+from etl.store import acceptance, audit, backfill, history_reads, holds, recorders
 from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.recorders import Recorder
@@ -61,6 +61,7 @@ def store(connection: Connection) -> None:
     )
     _fill_gaps(connection)
     _act(connection)
+    _hold(connection)
     _resolve_quarantine(connection)
     _note_exports(connection)
 
@@ -186,20 +187,26 @@ def _resolve_quarantine(connection: Connection) -> None:
 
 
 def _prepare(connection: Connection) -> None:
-    """What must be there before the first call: the key of the masks, holds, and the tombstone of an erased call."""
+    """What must be there before the first call: the key of the masks, and the tombstone of an erased call."""
     with connection.transaction():
         connection.execute("UPDATE cdr.mask_key SET secret = %s", [MASK_SECRET])
         connection.execute("INSERT INTO cdr.erased_call (call_id) VALUES (%s)", [NAMED["erased"].call_id])
-        for hold in HOLDS:
-            connection.execute(
-                "INSERT INTO cdr.legal_hold (kind, value, recorder, from_time, to_time, who, reason,"
-                " released_at, released_by, release_reason) VALUES (%s, %s, %s, %s, %s, 'kim@archive', %s, %s, %s, %s)",
-                [hold.kind, hold.value, hold.recorder, hold.start, hold.end, hold.reason, *_release(hold.released)],
-            )
 
 
-def _release(released: bool) -> tuple[datetime | None, str | None, str | None]:
-    return (END, "kim@archive", "closed") if released else (None, None, None)
+def _hold(connection: Connection) -> None:
+    """Set the holds, of which some are released again; that is not in the audit trail of March."""
+    author = Author("kim@archive", None)
+    for known in HOLDS:
+        wanted = holds.Wanted(
+            call_id=known.value if known.kind == "call" else None,
+            party=known.value if known.kind == "party" else None,
+            recorder=known.recorder,
+            start=known.start,
+            end=known.end,
+        )
+        number = holds.hold(connection, wanted, replace(author, reason=known.reason))
+        if known.released:
+            holds.release(connection, number, replace(author, reason="closed"))
 
 
 def _act(connection: Connection) -> None:
