@@ -8,7 +8,7 @@ FOR    ?= 60s
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format dictionary bench bench-loaders campaign lock clean
+.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,9 @@ demo: $(VENV)/.installed ## the whole pipeline on this machine: PostgreSQL, simu
 
 test: $(VENV)/.installed ## all tests, against the built wheel
 	$(BIN)/pytest
+
+test-spark: $(VENV)/.spark ## the export read by Apache Spark: installs PySpark (about 500 MB), needs Java 17 or newer
+	$(BIN)/pytest tests/export/spark.py
 
 lint: $(VENV)/.dependencies ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check .
@@ -46,6 +49,8 @@ lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*
 	    --python-version 3.11 --all-extras pyproject.toml -o requirements.txt
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	    --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements-dev.txt
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
+	    --python-version 3.11 --group spark -o requirements-spark.txt
 	for loader in dlt pipelinewise; do \
 	    uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	        --python-version 3.11 benchmarks/loaders/$$loader.in -o benchmarks/loaders/$$loader.txt; \
@@ -58,6 +63,10 @@ $(VENV)/.dependencies: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cdr-archive needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.spark: requirements-spark.txt $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $<
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)

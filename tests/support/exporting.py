@@ -16,6 +16,7 @@ from etl.store.database import Connection
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 """When the calls of these archives begin."""
 SPRING = Interval(MARCH, datetime(2026, 6, 1, tzinfo=UTC))
+EVER = Interval(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 AUTHOR = Author("someone@somewhere", None)
 
 Export: TypeAlias = Callable[..., Report]
