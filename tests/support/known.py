@@ -40,6 +40,9 @@ READ_HISTORY = datetime(2025, 3, 14, 6, tzinfo=UTC)
 SUSPECT = "+12125550666"
 """A party under investigation."""
 
+ERASED = "+12125550199"
+"""A party whose calls were erased: nothing in the archive tells of it any more."""
+
 HEARD = (Kind.START, Kind.END, Kind.DETAIL)
 """How the archive learns of a call when all is well."""
 
@@ -318,7 +321,8 @@ def _held_and_erased() -> Iterator[KnownCall]:
     """Two calls of January, from metadata files, of which one is on hold; and one whose parties were erased."""
     yield _JANUARY
     yield replace(_JANUARY, start=utc(21, "15:00", 1), end=utc(21, "15:20", 1), name="January, on hold")
-    yield KnownCall("ny-1", utc(27, "19:00"), utc(27, "19:09"), None, None, None, "erased")
+    erased = KnownCall("ny-1", utc(27, "19:00"), utc(27, "19:09"), None, None, None, "erased")
+    yield replace(erased, wire={"source_caller_id": ERASED, "destination_caller_id": "1002", "source_name": "R. Roe"})
 
 
 def _at_the_edges() -> Iterator[KnownCall]:

@@ -535,6 +535,11 @@ def exports() -> Rows:
     ]
 
 
+def erased_calls() -> Rows:
+    erased = NAMED["erased"]
+    return [(date(2025, 3, 1), erased.recorder, 1, erased.duration)]
+
+
 ANSWERS: dict[str, Callable[[], Rows]] = {
     each.__name__: each
     for each in (
@@ -543,7 +548,7 @@ ANSWERS: dict[str, Callable[[], Rows]] = {
         *(hours_not_to_trust, open_gaps, why_gaps, unresolved_calls, before_and_after_an_accept, recovered_calls),
         *(doubtful_rows, calls_of_an_extension, calls_of_a_party, who_talks_to_whom, calls_on_hold, about_to_expire),
         *(audit_trail, quarantine, longest_calls, nights_and_weekends, week_over_week, silent_extensions),
-        *(full_records, when_clocks_change, undocumented_codes, evidence_of_a_call, exports),
+        *(full_records, when_clocks_change, undocumented_codes, evidence_of_a_call, exports, erased_calls),
     )
 }
 """The answer to each question, by the name of its file without the number."""

@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape
 from support.known import (
     ACTS,
     CALLS,
+    ERASED,
     EXPORTS,
     GAPS,
     HOLDS,
@@ -36,7 +37,7 @@ from etl.calls.history import Verdict
 from etl.config import Settings
 from etl.ingest.interpret import Interpreter
 from etl.model import Fact, Interval, Kind, Quarantined
-from etl.store import acceptance, audit, backfill, history_reads, holds, recorders
+from etl.store import acceptance, audit, backfill, erasure, history_reads, holds, recorders
 from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.recorders import Recorder
@@ -51,7 +52,7 @@ def store(connection: Connection) -> None:
     settings = _settings()
     known = [Recorder(each.name, each.location or each.name, str(each.timezone)) for each in settings.recorder]
     recorders.register(connection, known, _MARGIN)
-    _prepare(connection)
+    _set_mask_key(connection)
     Writer(connection).write(
         Batch(
             facts=list(_facts(Interpreter(settings))),
@@ -62,6 +63,7 @@ def store(connection: Connection) -> None:
     _fill_gaps(connection)
     _act(connection)
     _hold(connection)
+    _erase(connection)
     _resolve_quarantine(connection)
     _note_exports(connection)
 
@@ -186,11 +188,14 @@ def _resolve_quarantine(connection: Connection) -> None:
 # What people did ------------------------------------------------------------------------------------------------
 
 
-def _prepare(connection: Connection) -> None:
-    """What must be there before the first call: the key of the masks, and the tombstone of an erased call."""
+def _set_mask_key(connection: Connection) -> None:
     with connection.transaction():
         connection.execute("UPDATE cdr.mask_key SET secret = %s", [MASK_SECRET])
-        connection.execute("INSERT INTO cdr.erased_call (call_id) VALUES (%s)", [NAMED["erased"].call_id])
+
+
+def _erase(connection: Connection) -> None:
+    erasure.find(connection, ERASED)
+    assert sum(erasure.erase(connection)) == 1
 
 
 def _hold(connection: Connection) -> None:
