@@ -48,7 +48,11 @@ def read_record(element: etree._Element, dialect: Dialect) -> Record | BadRecord
 def local_name(element: etree._Element) -> str:
     """The element's name without its namespace; empty for a comment or processing instruction."""
     tag = element.tag
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+    return _local(tag) if isinstance(tag, str) else ""
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2] if name[0] == "{" else name
 
 
 def own_text(element: etree._Element) -> str:
@@ -87,15 +91,11 @@ def _found(element: etree._Element, dialect: Dialect) -> _Found:
                 _place(found, name, text, dialect)
         if tail := child.tail:
             own += tail
-    for name, value in _attributes(element):
-        if value:
-            _place(found, name, value, dialect)
+    for key, value in element.items():
+        if text := str(value).strip():
+            _place(found, _local(str(key)), text, dialect)
     _keep(found.extras, "#text", own.strip())
     return found
-
-
-def _attributes(element: etree._Element) -> list[tuple[str, str]]:
-    return [(str(key).rpartition("}")[2], str(value).strip()) for key, value in element.items()]
 
 
 def _place(found: _Found, name: str, text: str, dialect: Dialect) -> None:
@@ -129,8 +129,8 @@ def _json(element: etree._Element) -> Json:
     if not (len(element) or element.keys()):
         return (element.text or "").strip()
     tree: dict[str, Json] = {}
-    for key, value in _attributes(element):
-        _keep(tree, f"@{key}", value)
+    for key, value in element.items():
+        _keep(tree, f"@{_local(str(key))}", str(value).strip())
     own = element.text or ""
     for child in element:
         if name := local_name(child):
