@@ -64,7 +64,7 @@ def export(
 
 def _exported(config_file: Path | None, out: Path, from_: str, to: str, masked: bool) -> tuple[Report, Destination]:
     try:  # these packages take their time to load, and not everybody has them
-        from etl.jobs import export as jobs
+        from etl.jobs.export import export as bring_up_to_date
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is missing: pip install 'cdr-archive[export]'") from error
     settings = config.load(config_file)
@@ -76,7 +76,7 @@ def _exported(config_file: Path | None, out: Path, from_: str, to: str, masked: 
         with archive.connect(application="cdr export") as connection, shown("export") as watch:
             require_schema(connection)
             author = Author(whoever(), None)
-            report = jobs.export(connection, archive.url, folder, destination, author, on_progress=watch)
+            report = bring_up_to_date(connection, archive.url, folder, destination, author, on_progress=watch)
     return report, destination
 
 
