@@ -6,23 +6,34 @@ import codecs
 import html
 import re
 from collections.abc import Iterable
+from itertools import product
+from math import prod
 
 from etl.errors import UsageError
 
+_MOST = 100
+"""Spellings that are searched for. A name of many words that has more is searched for as a whole."""
 _MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 def forms(party: str) -> tuple[str, ...]:
     """The spellings of a party that count as the same, for a comparison in lower case.
 
-    PostgreSQL's lower case may know ASCII only, so other letters are spelled in every usual way. Raises UsageError
-    where there is nothing to search for.
+    PostgreSQL's lower case may know ASCII only, so each word with other letters is spelled in every usual way. Raises
+    UsageError where there is nothing to search for.
     """
     stripped = party.strip()
     if not stripped:
         raise UsageError("--party is empty: give a number, an address or a name")
-    written = {stripped, stripped.lower(), stripped.upper(), stripped.title(), stripped.casefold()}
-    return tuple(sorted({_ascii_lower(each) for each in written}))
+    words = [_spellings(word) for word in stripped.split(" ")]
+    if prod(len(each) for each in words) <= _MOST:
+        return tuple(sorted(" ".join(each) for each in product(*words)))
+    return tuple(sorted(_spellings(stripped)))
+
+
+def _spellings(word: str) -> set[str]:
+    written = (word, word.lower(), word.upper(), word.title(), word.casefold())
+    return {_ascii_lower(each) for each in written}
 
 
 def _ascii_lower(text: str) -> str:

@@ -52,6 +52,10 @@ def _show(found: Explained) -> None:
     if found.acceptance:
         accepted = found.acceptance
         _line(f"accepted as gone for good by {accepted.who}, {_time(accepted.at)}: {accepted.reason}")
+    if found.erased_at:
+        _line(f"its personal data was erased {_time(found.erased_at)}; whatever arrives of it is erased, too")
+    for number in found.holds:
+        _line(f"kept by hold {number}: 'cdr retention list'")
     _show_fields(found)
     _show_evidence(found)
     _show_actions(found)
@@ -69,7 +73,7 @@ def _show_evidence(found: Explained) -> None:
     _line("\nWhat it comes from; whoever stands first speaks first:")
     for number, each in enumerate(found.evidence, 1):
         _line(f"\n{number}. {each.kind}: {KINDS[each.kind]}, {_received(each)}")
-        data.out(_readable(each.element), highlight=False)
+        data.out(_readable(each.element) if each.element else "   (erased)", highlight=False)
 
 
 def _received(fact: Evidence) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 from etl.calls.ids import canonical, id_time
 from etl.fields import FIELDS
 from etl.model import Json, Kind, State, Value
-from etl.store import merge, quarantine
+from etl.store import holds, merge, quarantine
 from etl.store.database import Connection, name_of
 from etl.store.elements import unpack
 from etl.store.errors import translate
@@ -80,7 +80,8 @@ class Acceptance:
 class Explained:
     """One call. `shown` are the values of its row, fields first, then attributes; `evidence` its facts, in the order
     in which they speak; `actions` what runs did, in their order; `verified` what was found when the archive was
-    verified; `quarantined` what names the call and could not be understood."""
+    verified; `quarantined` what names the call and could not be understood; `erased_at`: when its personal data was
+    erased; `holds`: the legal holds that cover it now."""
 
     call_id: str
     id_time: datetime
@@ -96,6 +97,8 @@ class Explained:
     verified: tuple[Verified, ...]
     acceptance: Acceptance | None
     quarantined: tuple[Item, ...]
+    erased_at: datetime | None
+    holds: tuple[int, ...]
 
 
 _NAMES = tuple(field.name for field in FIELDS)
@@ -136,6 +139,7 @@ def explain(connection: Connection, call_id: str) -> Explained | None:
         facts = connection.execute(_FACTS, key).fetchall()
         accepted = "SELECT who, reason, at FROM cdr.call_acceptance WHERE call_id = %s"
         found = connection.execute(accepted, key[:1]).fetchone()
+        erased = connection.execute("SELECT erased_at FROM cdr.erased_call WHERE call_id = %s", key[:1]).fetchone()
         recorder, state, source, quality, first_seen_at, recorded_at, *values = row
         return Explained(
             *key,
@@ -154,6 +158,8 @@ def explain(connection: Connection, call_id: str) -> Explained | None:
             ),
             acceptance=Acceptance(*found) if found else None,
             quarantined=tuple(quarantine.about(connection, key[0])),
+            erased_at=erased[0] if erased else None,
+            holds=tuple(holds.of_call(connection, *key)),
         )
 
 

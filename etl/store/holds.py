@@ -143,9 +143,9 @@ def covered(connection: Connection, number: int) -> int:
     return int(row[0]) if row else 0
 
 
-def of_call(cursor: Cursor | Connection, call_id: str, id_time: datetime) -> list[int]:
+def of_call(connection: Connection, call_id: str, id_time: datetime) -> list[int]:
     """The holds that cover a call now (its canonical id, and the time in it)."""
-    return [row[0] for row in cursor.execute(_OF_CALL, [call_id, id_time])]
+    return [row[0] for row in connection.execute(_OF_CALL, [call_id, id_time])]
 
 
 _RELEASE = """

@@ -17,7 +17,7 @@ from etl.errors import CdrError
 from etl.model import Fact, Kind
 from etl.store import merge, staging
 from etl.store.database import Connection, Cursor, name_of
-from etl.store.elements import unpack
+from etl.store.elements import ERASED, unpack
 from etl.store.errors import translate
 
 _PAGE = 1_000
@@ -77,8 +77,9 @@ SELECT f.call_id, f.id_time, f.kind, f.recorder, f.observed_at, f.first_observed
     f.history, f.element
 FROM unnest(%s::text[], %s::timestamptz[]) k (call_id, id_time)
 CROSS JOIN LATERAL (SELECT * FROM cdr.fact WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0) f
-WHERE f.kind <> 'absent'
+WHERE f.kind <> 'absent' AND f.element <> %s
 """
+"""But for absences, which say nothing that could be read, and for what was erased."""
 
 _BEGINNING = ("", datetime.min.replace(tzinfo=UTC))
 
@@ -182,7 +183,7 @@ def _keys(cursor: Cursor, scope: Scope, after: staging.Key, page: int) -> list[s
 
 def _page(cursor: Cursor, keys: Sequence[staging.Key], reread: Reread) -> Rebuilt:
     ids, times = zip(*keys, strict=True)
-    rows = cursor.execute(_EVIDENCE, [list(ids), list(times)]).fetchall()
+    rows = cursor.execute(_EVIDENCE, [list(ids), list(times), ERASED]).fetchall()
     stored = [_Stored(row[0], row[1], Kind(row[2]), *row[3:]) for row in rows]
     again = [(each, each.read_again(reread)) for each in stored]
     read = [(each, fact) for each, fact in again if fact is not None]

@@ -1,0 +1,285 @@
+"""Erasure: what tells who spoke is gone for good, whatever arrives later, and volumes stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from zlib import compress
+
+import pytest
+from support.retention import CLERK, CUTOFF, OLD, YOUNG, Archive, make
+
+from etl.calls.ids import UNTIMED
+from etl.config import Settings
+from etl.errors import UsageError
+from etl.fields import FIELDS, PERSONAL
+from etl.ingest.interpret import Interpreter
+from etl.jobs.retention import apply, erase
+from etl.model import Fact, Kind, Quarantined
+from etl.store import erasure, holds
+from etl.store.database import Connection
+from etl.store.elements import ERASED
+from etl.store.explain import explain
+from etl.store.holds import Wanted
+from etl.store.rebuild import rebuild
+from etl.store.write import Batch
+
+pytestmark = pytest.mark.slow
+
+
+def everything(call_id: str = "a", kind: Kind = Kind.DETAIL, **more: str) -> Fact:
+    """A fact with a value in every personal field."""
+    personal: dict[str, Any] = {name: f"{name} of John" for name in PERSONAL} | {"source_name": "John"} | more
+    return make(call_id, kind=kind, attributes={"note": "John"}, element=b"<Call>John</Call>", **personal, cause_id=5)
+
+
+def test_nothing_personal_is_left_and_the_rest_stays(archive: Archive) -> None:
+    archive.store(everything(), make("b"))
+    kept = "SELECT state, start_time, cause_id, recorder, first_seen_at, quality FROM cdr.call ORDER BY call_id"
+    before = archive.rows(kept)
+    assert erase(archive.conn, "John", CLERK).counts["calls"] == 1
+    assert archive.personal("a") == []
+    assert archive.rows("SELECT element FROM cdr.fact WHERE call_id = 'a'") == [(ERASED,)]
+    assert archive.rows(kept) == before
+    assert archive.personal("b") != []
+
+
+def test_the_digest_of_what_was_received_is_gone_too(archive: Archive) -> None:
+    fact = everything()
+    archive.store(fact)
+    erase(archive.conn, "John", CLERK)
+    assert archive.rows("SELECT digest FROM cdr.fact WHERE call_id = 'a'") != [(fact.digest,)]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_whatever_arrives_later_is_cleared(archive: Archive, kind: Kind) -> None:
+    archive.store(make("a", source_name="John"))
+    erase(archive.conn, "John", CLERK)
+    archive.store(everything(kind=kind))
+    assert archive.personal("a") == []
+    assert archive.rows("SELECT kind FROM cdr.fact WHERE kind = %s", kind.value) == [(kind.value,)]
+
+
+def test_sightings_and_strangers_of_an_erased_call_are_cleared(archive: Archive) -> None:
+    archive.store(make("a", kind=Kind.START, source_name="John"))
+    erase(archive.conn, "John", CLERK)
+    archive.writer.write(Batch(sightings=[everything(kind=Kind.LIST)], strangers=[everything(kind=Kind.HTTP)]))
+    assert archive.rows("SELECT count(*) FROM cdr.fact") == [(3,)]
+    assert archive.personal("a") == []
+
+
+def test_what_postgresql_refuses_of_an_erased_call_is_quarantined_without_its_element(archive: Archive) -> None:
+    archive.store(make("a", source_name="John"))
+    erase(archive.conn, "John", CLERK)
+    written = archive.store(make("a", kind=Kind.HTTP, native_id="\0", element=b"John"))
+    assert written.refused == 1
+    assert archive.rows("SELECT body FROM cdr.quarantine") == [(b"",)]
+
+
+def test_the_party_is_found_in_any_fact_of_a_call_not_only_in_its_row(archive: Archive) -> None:
+    archive.store(
+        make("a", kind=Kind.START, source_name="John"), make("a", kind=Kind.DETAIL, source_name="Jane", element=b"x")
+    )
+    erase(archive.conn, "john", CLERK)
+    assert archive.personal("a") == []
+
+
+PARTIES: list[tuple[dict[str, Any], str, bool]] = [
+    ({"source_caller_id": "1000"}, "1000", True),
+    ({"destination_caller_id": "sip:1000@example.com"}, "1000", True),
+    ({"destination_caller_id": "SIP:1000@Example.com"}, "sip:1000@example.COM", True),
+    ({"source_caller_id": "tel:+15551234"}, "+15551234", True),
+    ({"source_caller_id": "1001, 1000;1002"}, "1000", True),
+    ({"source_caller_id": '"John" <sip:1000@example.com>'}, "1000", True),
+    ({"recorded_extension": "1000"}, "1000", True),
+    ({"dialed_extension": "1000"}, "1000", True),
+    ({"agent_id": "Agent.Smith"}, "agent.smith", True),
+    ({"source_name": "JOSÉ García"}, "José García", True),
+    ({"destination_name": "Smith, John"}, "smith, john", True),
+    ({"attributes": {"transfer": {"to": ["1000"]}}}, "1000", True),
+    ({"attributes": {"who": 'O"Neil'}}, 'o"neil', True),
+    ({"source_caller_id": "10001"}, "1000", False),
+    ({"source_caller_id": "sip:5@1000.example.com"}, "1000", False),
+    ({"destination_name": "Smith, John"}, "John", False),
+    ({"destination_name": "Smith"}, "sm_th", False),
+    ({"source_name": "a.c"}, "abc", False),
+    ({"attributes": {"length": "21000"}}, "1000", False),
+]
+"""What a call says, a party, and whether that is a party to the call."""
+
+
+def test_a_party_is_matched_as_a_whole(archive: Archive) -> None:
+    for stored, party, found in PARTIES:
+        archive.change("DELETE FROM cdr.call; DELETE FROM cdr.fact")
+        archive.store(make("a", **stored))
+        assert erase(archive.conn, party, CLERK, dry_run=True).counts["calls"] == found, (stored, party)
+        number = holds.hold(archive.conn, Wanted(party=party), CLERK)
+        assert holds.covered(archive.conn, number) == found, (stored, party)
+        holds.release(archive.conn, number, CLERK)
+
+
+def test_held_calls_are_left_alone_and_counted(archive: Archive) -> None:
+    archive.store(everything("a"), everything("b"))
+    holds.hold(archive.conn, Wanted(call_id="a"), CLERK)
+    counts = erase(archive.conn, "John", CLERK).counts
+    assert (counts["calls"], counts["held"]) == (1, 1)
+    assert archive.personal("a") != []
+    assert archive.rows("SELECT call_id FROM cdr.erased_call") == [("b",)]
+    holds.release(archive.conn, 1, CLERK)
+    assert erase(archive.conn, "John", CLERK).counts["calls"] == 1
+
+
+def test_a_hold_that_comes_while_a_run_erases_wins(archive: Archive, another: Callable[[], Connection]) -> None:
+    archive.store(*(everything(f"{number:02}") for number in range(20)))
+    erasure.find(archive.conn, "John")
+    pages = erasure.erase(archive.conn, page=10)
+    assert next(pages) == 10
+    holds.hold(another(), Wanted(party="john"), CLERK)
+    assert sum(pages) == 0
+    assert archive.rows("SELECT count(*) FROM cdr.erased_call") == [(10,)]
+
+
+def test_a_run_that_was_interrupted_is_finished_by_the_next(archive: Archive) -> None:
+    archive.store(*(everything(f"{number:02}") for number in range(20)))
+    erasure.find(archive.conn, "John")
+    pages = erasure.erase(archive.conn, page=10)
+    next(pages)
+    assert erase(archive.conn, "John", CLERK).counts["calls"] == 10
+    assert archive.rows("SELECT count(*) FROM cdr.call WHERE source_name IS NOT NULL") == [(0,)]
+
+
+def test_a_dry_run_counts_the_same_and_changes_nothing(archive: Archive) -> None:
+    archive.store(everything("a"), everything("b"), make("c"))
+    archive.writer.write(Batch(quarantined=[Quarantined(YOUNG, "ny-1", "stream", "x", b"<Call>John")]))
+    holds.hold(archive.conn, Wanted(call_id="b"), CLERK)
+    dry = erase(archive.conn, "John", CLERK, dry_run=True).counts
+    assert archive.personal("a") != []
+    assert archive.rows("SELECT count(*) FROM cdr.quarantine") == [(1,)]
+    assert erase(archive.conn, "John", CLERK).counts == dry
+
+
+def test_a_call_that_was_not_archived_then_is_stored_as_any_other(archive: Archive) -> None:
+    erase(archive.conn, "John", CLERK)
+    archive.store(everything())
+    assert archive.rows("SELECT source_name FROM cdr.call") == [("John",)]
+
+
+def test_rebuild_leaves_erased_facts_as_they_are_and_calls_none_unreadable(archive: Archive) -> None:
+    archive.store(everything())
+    erase(archive.conn, "John", CLERK)
+    before = archive.rows("SELECT * FROM cdr.call")
+    reread = Interpreter(Settings()).reread
+    *_, done = rebuild(archive.conn, reread)
+    assert (done.calls, done.unreadable, done.calls_changed) == (1, 0, 0)
+    assert archive.rows("SELECT * FROM cdr.call") == before
+
+
+def test_a_row_that_was_changed_by_hand_is_cleared_too(archive: Archive) -> None:
+    archive.store(make("a"), make("b"))
+    archive.change("UPDATE cdr.call SET agent_id = 'John' WHERE call_id = 'a'")
+    archive.change("DELETE FROM cdr.fact WHERE call_id = 'a'")
+    assert erase(archive.conn, "John", CLERK).counts["calls"] == 1
+    assert archive.personal("a") == []
+
+
+def test_an_erased_call_that_is_old_enough_is_deleted_and_does_not_come_back(archive: Archive) -> None:
+    archive.store(make("a", OLD, source_name="John"))
+    erase(archive.conn, "John", CLERK)
+    apply(archive.conn, CUTOFF, CLERK)
+    assert archive.calls == []
+    assert archive.store(make("a", OLD, source_name="John")).expired == 1
+
+
+def test_the_call_explained_says_that_it_was_erased_and_what_holds_it(archive: Archive) -> None:
+    archive.store(make("a", id_time=UNTIMED, source_name="John"), make("b", id_time=UNTIMED, source_caller_id="1000"))
+    erase(archive.conn, "John", CLERK)
+    holds.hold(archive.conn, Wanted(party="1000"), CLERK)
+    erased, other = explain(archive.conn, "a"), explain(archive.conn, "b")
+    assert erased is not None
+    assert other is not None
+    assert erased.erased_at is not None
+    assert [each.element for each in erased.evidence] == [b""]
+    assert (other.erased_at, other.holds) == (None, (1,))
+
+
+# Documents --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b"<Call name='John'", True),
+        ("<Call name='JOHN'".encode("utf-16"), True),
+        (b"<Call name='J&#111;hn'", True),
+        (b"\xff <name>John</name>", True),
+        (b"<Call name='Johnson'", False),
+        (b"<Call name='Jane'", False),
+    ],
+)
+def test_documents_that_mention_the_party_are_removed(archive: Archive, body: bytes, found: bool) -> None:
+    archive.writer.write(Batch(quarantined=[Quarantined(YOUNG, "ny-1", "stream", "x", body)]))
+    assert erase(archive.conn, "John", CLERK).counts["documents"] == found
+    assert archive.rows("SELECT count(*) FROM cdr.quarantine") == [(not found,)]
+
+
+def test_documents_of_an_erased_call_are_removed_whatever_they_mention(archive: Archive) -> None:
+    archive.store(everything("a"))
+    noted = Quarantined(YOUNG, "ny-1", "stream", "x", b"<Call/>", note={"call_id": "a"})
+    named = Quarantined(YOUNG, "ny-1", "stream", "x", b'<Call id="a"')
+    other = Quarantined(YOUNG, "ny-1", "stream", "x", b'<Call id="b"')
+    archive.writer.write(Batch(quarantined=[noted, named, other]))
+    assert erase(archive.conn, "John", CLERK).counts["documents"] == 2
+    assert archive.rows("SELECT body FROM cdr.quarantine") == [(other.body,)]
+
+
+def test_documents_that_a_hold_may_cover_stay(archive: Archive) -> None:
+    archive.writer.write(Batch(quarantined=[Quarantined(YOUNG, "ny-1", "stream", "x", b"<Call>John, 1000")]))
+    holds.hold(archive.conn, Wanted(party="1000"), CLERK)
+    counts = erase(archive.conn, "John", CLERK).counts
+    assert (counts["documents"], counts["documents_held"]) == (0, 1)
+    holds.release(archive.conn, 1, CLERK)
+    assert erase(archive.conn, "John", CLERK).counts["documents"] == 1
+
+
+def test_lists_of_reconciliation_that_show_an_erased_call_are_removed(archive: Archive) -> None:
+    archive.store(everything("a"))
+    lists = {"a": b'<Call id="a" from="1"/>', "j": b"<Call>John</Call>", "o": b'<Call id="o"/>'}
+    for letter, body in lists.items():
+        archive.change(
+            "INSERT INTO cdr.reconcile_run (id, recorder, trigger, told, first_list, second_list)"
+            " VALUES (gen_random_uuid(), 'ny-1', 'periodic', %s, %s, %s)",
+            letter,
+            compress(b"<Calls/>"),
+            compress(body),
+        )
+    assert erase(archive.conn, "John", CLERK).counts["lists"] == 2
+    assert archive.rows("SELECT told FROM cdr.reconcile_run WHERE first_list IS NOT NULL") == [("o",)]
+    assert archive.rows("SELECT count(*) FROM cdr.reconcile_run") == [(3,)]
+
+
+# What is told of it -----------------------------------------------------------------------------------------------
+
+
+def test_the_audit_holds_counts_and_not_the_party(archive: Archive) -> None:
+    archive.store(everything())
+    erase(archive.conn, "John", CLERK)
+    [(text, effect)] = archive.rows("SELECT a::text, effect FROM cdr.audit a")
+    assert effect["calls"] == 1
+    assert "john" not in text.lower()
+
+
+def test_a_reason_that_names_the_party_is_refused(archive: Archive) -> None:
+    with pytest.raises(UsageError, match="names the party"):
+        erase(archive.conn, "John", type(CLERK)("clerk", "JOHN asked for it"))
+
+
+def test_a_released_hold_forgets_the_party_and_one_in_force_does_not(archive: Archive) -> None:
+    for _ in range(2):
+        holds.hold(archive.conn, Wanted(party="John"), CLERK)
+    holds.release(archive.conn, 1, CLERK)
+    assert erase(archive.conn, "JOHN", CLERK).counts["holds"] == 1
+    assert archive.rows("SELECT value, forms FROM cdr.legal_hold ORDER BY id") == [(None, []), ("John", ["john"])]
+
+
+def test_every_personal_field_exists() -> None:
+    assert {field.name for field in FIELDS} >= PERSONAL
