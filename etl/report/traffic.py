@@ -56,7 +56,7 @@ def _table_of_busy_hours(found: Findings) -> Table:
         rows = [best[day] for day in sorted(best)]
     cells = tuple(
         (row.day.isoformat(), recorder(row.recorder), hour_of(row.hour, found.zone), count(row.calls),
-         f"{row.erlangs:,.2f}")
+         f"{row.erlangs:,}")
         for row in rows
     )  # fmt: skip
     caption = "The busiest hour of each day, of all recorders" if few else "Busy hours by day and recorder"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 
 from etl.report.charts import Bars, Column, Figure, Heat, Stack, Table
@@ -37,16 +37,20 @@ def calls_by_day(found: Findings) -> Figure:
         return Figure(key, title, "There are no calls in this time.")
     cells = {(recorder(row.recorder), row.day): row.calls for row in found.days}
     days = days_of(found)
-    shown = leading(_by_recorder(found))
+    shown = leading({name: _calls(rows) for name, rows in _by_recorder(found).items()})
     stack = Stack(edges_of(days, found.zone), layers(cells, days, shown) + rest(cells, days, shown), "calls per day")
     return Figure(key, title, _summary_of_days(found, days), stack, _table_of_days(found))
 
 
-def _by_recorder(found: Findings) -> Counter[str]:
-    sums: Counter[str] = Counter()
+def _by_recorder(found: Findings) -> dict[str, list[DayVolume]]:
+    rows: defaultdict[str, list[DayVolume]] = defaultdict(list)
     for row in found.days:
-        sums[recorder(row.recorder)] += row.calls
-    return sums
+        rows[recorder(row.recorder)].append(row)
+    return rows
+
+
+def _calls(rows: Iterable[DayVolume]) -> int:
+    return sum(row.calls for row in rows)
 
 
 def _summary_of_days(found: Findings, days: list[date]) -> str:
@@ -64,22 +68,23 @@ def _summary_of_days(found: Findings, days: list[date]) -> str:
 
 def _table_of_days(found: Findings) -> Table:
     if len(found.days) > MOST_ROWS:
-        days = sorted({row.day for row in found.days})
-        rows = ((day.isoformat(), *_sums(row for row in found.days if row.day == day)) for day in days)
+        by_day: defaultdict[date, list[DayVolume]] = defaultdict(list)
+        for row in found.days:
+            by_day[row.day].append(row)
+        rows = ((day.isoformat(), *_sums(by_day[day])) for day in sorted(by_day))
         return Table("Calls by day, all recorders together", (Column("day", "time"), *_SUMS), tuple(rows))
     ordered = sorted(found.days, key=lambda row: (row.day, recorder(row.recorder)))
     full = tuple((row.day.isoformat(), recorder(row.recorder), *_sums([row])) for row in ordered)
     return Table("Calls by day and recorder", (Column("day", "time"), Column("recorder"), *_SUMS), full)
 
 
-def _sums(rows: Iterable[DayVolume]) -> tuple[str, ...]:
-    given = list(rows)
-    longest = [row.longest for row in given if row.longest is not None]
+def _sums(rows: Sequence[DayVolume]) -> tuple[str, ...]:
+    longest = [row.longest for row in rows if row.longest is not None]
     return (
-        count(sum(row.calls for row in given)),
-        count(sum(row.complete for row in given)),
-        count(sum(row.unresolved for row in given)),
-        clock(sum((row.talk_time for row in given), timedelta())),
+        count(_calls(rows)),
+        count(sum(row.complete for row in rows)),
+        count(sum(row.unresolved for row in rows)),
+        clock(sum((row.talk_time for row in rows), timedelta())),
         clock(max(longest, default=None)),
     )
 
@@ -89,10 +94,11 @@ def calls_by_recorder(found: Findings) -> Figure:
     key, title = "calls-by-recorder", "Calls per recorder"
     if not found.calls:
         return Figure(key, title, "There are no calls in this time.")
-    sums = _by_recorder(found)
+    by_recorder = _by_recorder(found)
+    sums = {name: _calls(rows) for name, rows in by_recorder.items()}
     names = leading(sums, len(sums))
     bars = Bars(tuple(map(shortened, names[:RANKED])), tuple(float(sums[name]) for name in names[:RANKED]), "calls")
-    rows = tuple((name, *_sums(row for row in found.days if recorder(row.recorder) == name)) for name in names)
+    rows = tuple((name, *_sums(by_recorder[name])) for name in names)
     table = Table("Calls by recorder", (Column("recorder"), *_SUMS), rows)
     most = f"{names[0]} has the most calls: {count(sums[names[0]])}, {percent(sums[names[0]], found.calls)} of all"
     others = f", of {counted(len(names), 'recorder')}" if len(names) > 1 else ""

@@ -1,0 +1,83 @@
+"""Can these numbers be trusted? The answer, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from support.findings import empty, lively, midnight
+
+from etl.report.rows import Coverage, DayVolume, Findings, Gap, Unresolved
+from etl.report.trust import Level, numbers, verdict
+
+HOUR = timedelta(hours=1)
+DAY = 24 * HOUR
+HEARD = Coverage("ny-1", midnight(0), HOUR, midnight(31) - midnight(0), 5, 0, 0, 0)
+CALLS = DayVolume("ny-1", date(2026, 3, 5), 5, 5, 0, HOUR, HOUR)
+WHOLE = replace(empty(), coverage=(HEARD,), days=(CALLS,))
+
+
+def gap(state: str, recovered: int = 0) -> Gap:
+    return Gap(1, "ny-1", midnight(3), midnight(3) + HOUR, "drop", state, recovered)
+
+
+def with_gap(state: str, recovered: int = 0) -> Findings:
+    heard = replace(HEARD, covered=HEARD.covered - HOUR)
+    return replace(WHOLE, coverage=(heard,), gaps=(gap(state, recovered),))
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "said"),
+    [
+        (WHOLE, Level.WHOLE, "There was no gap."),
+        (with_gap("filled", 2), Level.WHOLE,
+         "1 gap is filled (1 h): the history shows what there was; 2 calls came from it."),
+        (with_gap("accepted"), Level.ACCEPTED, "1 gap is accepted (1 h): calls may be missing there for good."),
+        (with_gap("open"), Level.DOUBTFUL, "1 gap is open (1 h): calls may be missing there."),
+        (replace(WHOLE, unresolved=(Unresolved("ongoing", False, 1),)), Level.WHOLE,
+         "1 call is ongoing: no end has been heard of."),
+        (replace(WHOLE, unresolved=(Unresolved("lost", False, 2),)), Level.DOUBTFUL,
+         "2 calls are lost: seen, but the recorder knows no record of it any more."),
+        (replace(WHOLE, unresolved=(Unresolved("lost", True, 2), Unresolved("lost", False, 1))), Level.DOUBTFUL,
+         "3 calls are lost (2 accepted): seen, but the recorder knows no record of it any more."),
+        (replace(WHOLE, unresolved=(Unresolved("lost", True, 2),)), Level.ACCEPTED,
+         "2 calls are lost (2 accepted): seen, but the recorder knows no record of it any more."),
+        (replace(WHOLE, unresolved=(Unresolved("ended", False, 1),)), Level.DOUBTFUL,
+         "1 call is ended: the finished record has not arrived."),
+        (replace(WHOLE, coverage=(replace(HEARD, quarantined=3),)), Level.DOUBTFUL,
+         "3 messages could not be understood, and are in quarantine."),
+        (replace(WHOLE, days=(CALLS, replace(CALLS, recorder="ny-9"))), Level.DOUBTFUL,
+         "There are calls of ny-9, to which nobody listened in this time: there may be more."),
+        (replace(WHOLE, coverage=(replace(HEARD, first=midnight(4), covered=20 * DAY),)), Level.DOUBTFUL,
+         "Listening began only within this time on ny-1: nothing is known of what was before."),
+        (replace(WHOLE, days=(CALLS, replace(CALLS, recorder=None))), Level.WHOLE,
+         "5 calls are of no recorder that is known."),
+        (replace(WHOLE, coverage=()), Level.UNKNOWN,
+         "No recorder was subscribed to in this time, so nothing shows whether calls are missing."),
+        (empty(), Level.EMPTY,
+         "No recorder was subscribed to in this time, so nothing shows whether calls are missing."),
+    ],
+)  # fmt: skip
+def test_the_answer_has_its_reasons(found: Findings, level: Level, said: str) -> None:
+    answer = verdict(found)
+    assert answer.level is level
+    assert said in answer.reasons
+
+
+def test_a_second_that_was_missed_is_not_rounded_away() -> None:
+    heard = replace(HEARD, covered=HEARD.covered - timedelta(seconds=1))
+    second = replace(gap("open"), end=midnight(3) + timedelta(seconds=1))
+    answer = verdict(replace(WHOLE, coverage=(heard,), gaps=(second,)))
+    assert "Sessions listened for 99.99% of the recorders' time." in answer.reasons
+    assert "1 gap is open (1 s): calls may be missing there." in answer.reasons
+
+
+def test_the_numbers_at_the_top_are_sums_of_the_rows() -> None:
+    found = lively(31)
+    shown = {number.name: number.value for number in numbers(found)}
+    assert shown["Calls"] == f"{sum(day.calls for day in found.days):,}"
+    assert shown["Conversations"] == f"{found.conversations.count:,}"
+    assert shown["Unresolved"] == str(sum(day.unresolved for day in found.days))
+    assert shown["Recorders"] == "3"
+    assert shown["Covered"] == "99.95%"
