@@ -77,7 +77,7 @@ def psql(server: Server, url: str, question: Question, **variables: str) -> list
     words = [str(server.cluster.programs / "psql"), "-X", "-q", "--csv", "-v", "ON_ERROR_STOP=1"]
     words += [f"--set={name}={value}" for name, value in variables.items()]
     path = cookbook.FOLDER / f"{question.name}.sql"
-    environment = {**os.environ, **database.environment(url), "PGOPTIONS": f"-c role={question.role} -c jit=off"}
+    environment = {**os.environ, **database.environment(url), "PGOPTIONS": f"-c role={question.role}"}
     done = subprocess.run(
         [*words, "-f", str(path)], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
