@@ -6,6 +6,7 @@ for the database would not look: it also watches its parent.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,8 @@ from etl.store.folders import Mark
 
 AHEAD = 64
 """How many chunks may be done while an earlier one is not: they are kept until it is."""
+_GARBAGE = 50_000
+"""So many objects more than before call for a search for garbage: several chunks. What comes of a file needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ def _serve(pipe: Pipe, settings: Settings, url: str, dry_run: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
     try:
         with database.connect(url, application="cdr backfill") as connection:
             reader = ChunkReader(settings, connection, dry_run=dry_run)
