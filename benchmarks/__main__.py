@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import files, journal, live, parsing, postgres, reconcile, store
+from benchmarks import export, files, journal, live, parsing, postgres, reconcile, store
 from benchmarks.measure import Figure, table
 
 
@@ -32,12 +32,41 @@ class Size:
     listed: int
     files: int
     loaders: bool
+    exported: int
 
 
 FULL = Size(
-    3, 1_000, 10_000, 4_000, 1_000_000, 200, 5, 4, (50, 100, 150, 200, 250, 300, 400), 5, 100_000, 100_000, True
+    repetitions=3,
+    documents=1_000,
+    journal=10_000,
+    store=4_000,
+    filled=1_000_000,
+    rate=200,
+    seconds=5,
+    windows=4,
+    ramp=(50, 100, 150, 200, 250, 300, 400),
+    ramp_seconds=5,
+    listed=100_000,
+    files=100_000,
+    loaders=True,
+    exported=200_000,
 )
-QUICK = Size(2, 20, 200, 50, 1_000, 20, 1, 2, (20,), 1, 200, 2_000, False)
+QUICK = Size(
+    repetitions=2,
+    documents=20,
+    journal=200,
+    store=50,
+    filled=1_000,
+    rate=20,
+    seconds=1,
+    windows=2,
+    ramp=(20,),
+    ramp_seconds=1,
+    listed=200,
+    files=2_000,
+    loaders=False,
+    exported=3_000,
+)
 
 
 def _parsing(size: Size) -> list[Figure]:
@@ -69,12 +98,18 @@ def _files(size: Size) -> list[Figure]:
         return files.figures(cluster, size.files, size.repetitions, loaders=size.loaders)
 
 
+def _export(size: Size) -> list[Figure]:
+    with postgres.serving() as cluster:
+        return export.figures(cluster, size.exported, size.repetitions)
+
+
 PARTS: dict[str, Callable[[Size], list[Figure]]] = {
     "parsing": _parsing,
     "journal": _journal,
     "store": _store,
     "live": _live,
     "reconcile": _reconcile,
+    "export": _export,
     "files": _files,
 }
 ON_REQUEST = ("files",)

@@ -225,7 +225,7 @@ def as_user(conn: Connection, database: str, *grants: str) -> Iterator[Connectio
     with conn.transaction():
         conn.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
         for grant in grants:
-            conn.execute(sql.SQL(grant).format(sql.Identifier(name)))  # type: ignore[arg-type]
+            conn.execute(sql.SQL(grant).format(sql.Identifier(name)))
     try:
         with connection(database.replace("postgres@", f"{name}@")) as opened:
             yield opened
