@@ -16,10 +16,11 @@ COMMENT ON SCHEMA report IS 'Views of the archive for people: readable names, on
 -- Purpose: one place that says when a call counts. Inside of cdr: for the views of report, not for readers.
 -- Grain:   one row per call.
 CREATE OR REPLACE VIEW cdr.call_counted AS
-SELECT c.start_time AS counted_at, c.recorder, c.state, c.end_time - c.start_time AS duration, c.recorded_extension
+SELECT c.start_time AS counted_at, c.recorder, c.state, c.end_time - c.start_time AS duration, c.recorded_extension,
+    c.call_id, c.id_time
 FROM cdr.call c WHERE c.start_time IS NOT NULL
 UNION ALL
-SELECT c.first_seen_at, c.recorder, c.state, NULL, c.recorded_extension
+SELECT c.first_seen_at, c.recorder, c.state, NULL, c.recorded_extension, c.call_id, c.id_time
 FROM cdr.call c WHERE c.start_time IS NULL;
 COMMENT ON VIEW cdr.call_counted IS 'Calls by the time at which volumes count them. Grain: one row per call';
 COMMENT ON COLUMN cdr.call_counted.counted_at IS 'Start of the call; where none is known, when it was first seen';
@@ -27,6 +28,8 @@ COMMENT ON COLUMN cdr.call_counted.recorder IS 'Its recorder';
 COMMENT ON COLUMN cdr.call_counted.state IS 'complete, lost, ended or ongoing';
 COMMENT ON COLUMN cdr.call_counted.duration IS 'Duration; null while start or end is unknown';
 COMMENT ON COLUMN cdr.call_counted.recorded_extension IS 'Extension for which the call was recorded, not masked';
+COMMENT ON COLUMN cdr.call_counted.call_id IS 'Id of the call';
+COMMENT ON COLUMN cdr.call_counted.id_time IS 'UTC time inside the id, as in cdr.call';
 
 -- report.days: the calendar days of the archive.
 --
@@ -44,9 +47,13 @@ FROM (
         WHERE c.start_time >= '2000-01-01 00:00+00' AND c.start_time < now() + interval '1 day'
     ) known, generate_series(known.earliest::date::timestamp, known.latest::date::timestamp, interval '1 day') s (day)
     UNION
-    SELECT coalesce(c.start_time, c.first_seen_at)::date
+    SELECT c.start_time::date
     FROM cdr.call c
-    WHERE c.start_time < '2000-01-01 00:00+00' OR c.start_time >= now() + interval '1 day' OR c.start_time IS NULL
+    WHERE c.start_time < '2000-01-01 00:00+00' OR c.start_time >= now() + interval '1 day'
+    UNION
+    SELECT c.first_seen_at::date
+    FROM cdr.call c
+    WHERE c.start_time IS NULL
 ) d;
 COMMENT ON VIEW report.days IS
     'Calendar days of the archive in the session''s TimeZone. Grain: one row per day from the first start of a call to the last, days without a call too';
@@ -68,9 +75,13 @@ FROM (
         WHERE c.start_time >= '2000-01-01 00:00+00' AND c.start_time < now() + interval '1 day'
     ) known, generate_series(date_trunc('hour', known.earliest, 'UTC'), known.latest, interval '1 hour') s (hour)
     UNION
-    SELECT date_trunc('hour', coalesce(c.start_time, c.first_seen_at), 'UTC')
+    SELECT date_trunc('hour', c.start_time, 'UTC')
     FROM cdr.call c
-    WHERE c.start_time < '2000-01-01 00:00+00' OR c.start_time >= now() + interval '1 day' OR c.start_time IS NULL
+    WHERE c.start_time < '2000-01-01 00:00+00' OR c.start_time >= now() + interval '1 day'
+    UNION
+    SELECT date_trunc('hour', c.first_seen_at, 'UTC')
+    FROM cdr.call c
+    WHERE c.start_time IS NULL
 ) h;
 COMMENT ON VIEW report.hours IS
     'Hours of UTC of the archive. Grain: one row per hour from the first start of a call to the last, hours without a call too';

@@ -14,7 +14,8 @@ RETURNS TABLE (
     recorder text, hour timestamptz, covered_share numeric, covered interval, calls bigint, recovered bigint,
     unresolved bigint, quarantined bigint
 )
-LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET work_mem = '64MB'
 BEGIN ATOMIC
 WITH timeline AS MATERIALIZED (
     -- The time of each recorder that is asked for.
@@ -44,25 +45,43 @@ WITH timeline AS MATERIALIZED (
         generate_series(date_trunc('hour', lower(s.span), 'UTC'), upper(s.span), interval '1 hour') h
     WHERE h < upper(s.span)
     GROUP BY s.recorder, h
-), chosen AS MATERIALIZED (
-    SELECT c.call_id, c.id_time, c.recorder, c.state,
-        date_trunc('hour', coalesce(c.start_time, c.first_seen_at), 'UTC') AS hour
-    FROM cdr.call c
-    WHERE (c.start_time >= date_trunc('hour', from_time, 'UTC') AND c.start_time < to_time)
-        OR (c.start_time IS NULL AND c.first_seen_at >= date_trunc('hour', from_time, 'UTC')
-            AND c.first_seen_at < to_time)
-), first_heard AS (
-    -- What showed each call first. Whose start was heard is not recovered, even if a list was a moment faster.
-    SELECT c.call_id, c.id_time
-    FROM chosen c JOIN cdr.fact f ON f.call_id = c.call_id AND f.id_time = c.id_time
-    GROUP BY c.call_id, c.id_time
-    HAVING NOT bool_or(f.kind = 'start')
-        AND min(f.first_observed_at) FILTER (WHERE f.kind IN ('list', 'http', 'file')) <= min(f.first_observed_at)
 ), counted AS (
-    SELECT c.recorder, c.hour, count(*) AS calls, count(h.call_id) AS recovered,
+    SELECT c.recorder, date_bin('1 hour', c.counted_at, '2000-01-01 00:00+00') AS hour, count(*) AS calls,
         count(*) FILTER (WHERE c.state <> 'complete') AS unresolved
-    FROM chosen c LEFT JOIN first_heard h ON h.call_id = c.call_id AND h.id_time = c.id_time
-    GROUP BY c.recorder, c.hour
+    FROM cdr.call_counted c
+    WHERE c.counted_at >= date_trunc('hour', from_time, 'UTC') AND c.counted_at < to_time
+    GROUP BY 1, 2
+), unheard AS (
+    -- Calls whose start was not heard. Where the id tells a time near the one that is asked for, as nearly always, one
+    -- join with the facts of these months finds them; the facts of other ids are looked up one by one.
+    SELECT c.call_id, c.id_time, c.recorder, c.counted_at
+    FROM cdr.call_counted c
+    WHERE c.counted_at >= date_trunc('hour', from_time, 'UTC') AND c.counted_at < to_time
+        AND c.id_time >= from_time - interval '1 day' AND c.id_time < to_time + interval '1 day'
+        AND NOT EXISTS (
+            SELECT FROM cdr.fact f
+            WHERE f.call_id = c.call_id AND f.id_time = c.id_time AND f.kind = 'start'
+                AND f.id_time >= from_time - interval '1 day' AND f.id_time < to_time + interval '1 day')
+    UNION ALL
+    SELECT c.call_id, c.id_time, c.recorder, c.counted_at
+    FROM cdr.call_counted c
+    WHERE c.counted_at >= date_trunc('hour', from_time, 'UTC') AND c.counted_at < to_time
+        AND (c.id_time < from_time - interval '1 day' OR c.id_time >= to_time + interval '1 day')
+        AND NOT EXISTS (
+            SELECT FROM cdr.fact f
+            WHERE f.call_id = c.call_id AND f.id_time = c.id_time AND f.kind = 'start' OFFSET 0)
+), shown AS (
+    -- Of these, calls that a list or the history showed first.
+    SELECT u.recorder, date_bin('1 hour', u.counted_at, '2000-01-01 00:00+00') AS hour, count(*) AS recovered
+    FROM unheard u
+    JOIN timeline t ON t.recorder = u.recorder
+    CROSS JOIN LATERAL (
+        SELECT min(f.first_observed_at) FILTER (WHERE f.kind IN ('list', 'http', 'file')) <= min(f.first_observed_at)
+            AS first
+        FROM cdr.fact f WHERE f.call_id = u.call_id AND f.id_time = u.id_time
+    ) found
+    WHERE found.first AND u.counted_at >= t.began - interval '1 hour' AND u.counted_at < t.ended
+    GROUP BY 1, 2
 ), refused AS (
     SELECT q.recorder, date_trunc('hour', q.observed_at, 'UTC') AS hour, count(*) AS quarantined
     FROM cdr.quarantine q
@@ -73,13 +92,14 @@ WITH timeline AS MATERIALIZED (
 SELECT h.recorder, h.hour,
     least(
         trunc(coalesce(v.seconds, 0) / h.seconds, 4),
-        CASE WHEN coalesce(c.recovered, 0) + coalesce(c.unresolved, 0) + coalesce(r.quarantined, 0) > 0
+        CASE WHEN coalesce(w.recovered, 0) + coalesce(c.unresolved, 0) + coalesce(r.quarantined, 0) > 0
             THEN 0.9999 ELSE 1 END),
     make_interval(secs => coalesce(v.seconds, 0)::double precision),
-    coalesce(c.calls, 0), coalesce(c.recovered, 0), coalesce(c.unresolved, 0), coalesce(r.quarantined, 0)
+    coalesce(c.calls, 0), coalesce(w.recovered, 0), coalesce(c.unresolved, 0), coalesce(r.quarantined, 0)
 FROM hours h
 LEFT JOIN coverage v ON v.recorder = h.recorder AND v.hour = h.hour
 LEFT JOIN counted c ON c.recorder = h.recorder AND c.hour = h.hour
+LEFT JOIN shown w ON w.recorder = h.recorder AND w.hour = h.hour
 LEFT JOIN refused r ON r.recorder = h.recorder AND r.hour = h.hour;
 END;
 COMMENT ON FUNCTION report.completeness_between(timestamptz, timestamptz) IS
