@@ -264,11 +264,13 @@ def week_over_week() -> Rows:
 
 
 def silent_extensions() -> Rows:
-    groups = grouped((call for call in CALLS if call.extension), lambda call: (call.recorder, call.extension))
+    groups = grouped(
+        (call for call in CALLS if call.extension and call.start), lambda call: (call.recorder, call.extension)
+    )
     until = at(NEW_YORK, 1, "00:00", month=4)
     rows = []
     for (recorder, extension), group in groups.items():
-        last = max(call.moment for call in group if call.moment < until)
+        last = max(by_start(call) for call in group if by_start(call) < until)
         if last < until - timedelta(days=30):
             rows.append((recorder, extension, last, (date(2025, 4, 1) - last.astimezone(NEW_YORK).date()).days))
     return sorted(rows, key=lambda row: row[2])
