@@ -220,6 +220,7 @@ def _done(
             yield from crew.work(chunks)
         return
     with database.connect(url) as connection:
+        folders.relax(connection)
         reader = ChunkReader(settings, connection, dry_run=dry_run)
         for chunk in chunks:
             yield chunk.marks, reader.read(chunk.paths)

@@ -22,7 +22,7 @@ from typing import TypeAlias
 from etl.config import Settings
 from etl.errors import CdrError
 from etl.jobs.backfill_files_chunk import ChunkReader, Outcome
-from etl.store import database
+from etl.store import database, folders
 from etl.store.folders import Mark
 
 AHEAD = 64
@@ -133,6 +133,7 @@ def _serve(pipe: Pipe, settings: Settings, url: str, dry_run: bool) -> None:
     gc.set_threshold(_GARBAGE)
     try:
         with database.connect(url, application="cdr backfill") as connection:
+            folders.relax(connection)
             reader = ChunkReader(settings, connection, dry_run=dry_run)
             while True:
                 pipe.send(reader.read(pipe.recv()))

@@ -10,6 +10,8 @@ from uuid import UUID
 from etl.store.database import Connection, name_of
 from etl.store.errors import translate
 
+_RELAX = "SET synchronous_commit = off"
+
 _FIND = "SELECT entries, digest FROM cdr.backfill_folder WHERE run = %s AND path = %s"
 
 _MARK = """
@@ -29,6 +31,15 @@ class Mark:
     folder: str
     entries: int
     digest: bytes
+
+
+def relax(connection: Connection) -> None:
+    """Let commits over this connection return before they are on disk: only for what the ledger tells of.
+
+    The ledger's own commit comes later and waits for all before it, so it never tells of what a power cut took.
+    """
+    with translate(name_of(connection)), connection.transaction():
+        connection.execute(_RELAX)
 
 
 def find(connection: Connection, run: UUID, folder: str) -> Mark | None:
