@@ -1,7 +1,7 @@
 -- Roles: who may do what. A person or a program gets one with GRANT cdr_analyst TO alice; nobody logs in as the role.
 --
---   cdr_owner          owns the archive: migrates, and drops what has expired by whole months
---   cdr_writer         writes to schema cdr, and reads report: the worker and the maintenance commands
+--   cdr_owner          owns the archive: migrates (cdr db upgrade), drops expired months (cdr retention apply)
+--   cdr_writer         writes to schema cdr, and reads report: the worker and all other commands
 --   cdr_analyst        reads schema report, personal data masked; nothing in schema cdr
 --   cdr_investigator   reads schema report unmasked; nothing in schema cdr
 --
@@ -83,10 +83,12 @@ BEGIN
     END IF;
     GRANT USAGE ON SCHEMA cdr, report TO cdr_writer;
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cdr TO cdr_writer;
-    -- Only the owner reads the key of the masks. Migrations are the owner's; what was done stays on record.
+    -- Only the owner reads the key of the masks. Migrations are the owner's. What was done stays on record: what it came
+    -- to is added when it ends.
     REVOKE ALL ON cdr.mask_key FROM cdr_writer;
     REVOKE INSERT, UPDATE, DELETE ON cdr.alembic_version, cdr.sql_file FROM cdr_writer;
     REVOKE UPDATE, DELETE ON cdr.audit FROM cdr_writer;
+    GRANT UPDATE (effect) ON cdr.audit TO cdr_writer;
     GRANT EXECUTE ON FUNCTION cdr.ensure_partitions(date[]) TO cdr_writer;
     GRANT SELECT ON ALL TABLES IN SCHEMA report TO cdr_writer;
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA report TO cdr_writer;

@@ -96,7 +96,8 @@ def upgrade(url: str) -> Upgraded:
     """
     with connection(url) as connected:
         connected.execute(text(_LOCK))
-        connected.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        if connected.scalar(text("SELECT to_regnamespace(:schema) IS NULL"), {"schema": SCHEMA}):
+            connected.execute(text(f"CREATE SCHEMA {SCHEMA}"))
         connected.commit()
         before = _revision(connected)
         _refuse_newer(before, database.safe_url(url))

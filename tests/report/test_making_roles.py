@@ -146,6 +146,19 @@ def test_whoever_owned_an_archive_goes_on_as_before_when_an_administrator_upgrad
     assert name_seen(url) == "plain-source_name"
 
 
+def test_a_member_of_the_owners_role_migrates_without_further_rights(fresh: Server) -> None:
+    """Neither on the database nor to make roles; what they make belongs to the role."""
+    url = fresh.create("handed_over")
+    migrate.upgrade(url)
+    with connection(url) as admin:
+        make_user(admin, "olga", "cdr_owner")
+        rows(admin, "UPDATE cdr.sql_file SET checksum = 'old' RETURNING name")
+        with admin.transaction():
+            admin.execute("DROP VIEW report.calls CASCADE")
+    assert "report_calls.sql" in migrate.upgrade(url_of(url, "olga")).files
+    assert owners(url) == {"cdr_owner"}
+
+
 def test_archives_of_one_server_can_be_made_at_the_same_moment(fresh: Server) -> None:
     urls = [fresh.create(f"side_by_side_{number}") for number in range(3)]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
