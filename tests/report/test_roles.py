@@ -18,7 +18,7 @@ from etl.calls.coverage import SessionState
 from etl.calls.ids import UNTIMED
 from etl.fields import PERSONAL
 from etl.model import Fact, Kind, Quarantined
-from etl.store import acceptance, database
+from etl.store import acceptance, audit, database
 from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.recorders import Recorder, register
@@ -353,12 +353,16 @@ def test_a_writer_does_all_that_the_worker_does(archive: As) -> None:
     assert rows(conn, "SELECT count(*) FROM report.gaps WHERE state = 'open'") == [(1,)]
     assert rows(conn, "SELECT count(*) FROM cdr.call_default") == [(0,)]
     acceptance.accept_call(conn, "full", Author("me@here", "gone"))
-    assert len(rows(conn, "SELECT * FROM cdr.audit")) == 1
+    audit.effect(conn, audit.begin(conn, Author("me@here", "old"), "retention erase", {}), {"calls": 1})
+    assert rows(conn, "SELECT action, effect FROM cdr.audit ORDER BY id") == [
+        ("accept call", {}),
+        ("retention erase", {"calls": 1}),
+    ]
 
 
 def test_a_writer_changes_neither_the_record_of_what_was_done_nor_the_schema(archive: As) -> None:
     for statement in (
-        "UPDATE cdr.audit SET who = 'x'",
+        "UPDATE cdr.audit SET who = 'x', effect = '{}'",
         "DELETE FROM cdr.audit",
         "UPDATE cdr.mask_key SET made_at = now()",
         "DELETE FROM cdr.sql_file",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -71,6 +72,52 @@ def test_a_changed_file_of_sql_is_applied_again(database: str, conn: Connection,
         conn.execute("DROP VIEW report.calls CASCADE")
     assert migrate.upgrade(database).files == ("report_calls.sql",)
     assert tables("SELECT count(*) FROM report.calls") == [(0,)]
+
+
+DEFINITIONS = """
+SELECT c.oid::regclass::text, pg_get_viewdef(c.oid), obj_description(c.oid, 'pg_class'), c.relacl::text, c.relowner
+FROM pg_class c WHERE c.relnamespace IN ('cdr'::regnamespace, 'report'::regnamespace) AND c.relkind IN ('r', 'p', 'v')
+UNION ALL
+SELECT p.oid::regprocedure::text, pg_get_functiondef(p.oid), obj_description(p.oid, 'pg_proc'), p.proacl::text,
+    p.proowner
+FROM pg_proc p WHERE p.pronamespace IN ('cdr'::regnamespace, 'report'::regnamespace)
+UNION ALL
+SELECT a.attrelid::regclass || '.' || a.attname, format_type(a.atttypid, a.atttypmod),
+    col_description(a.attrelid, a.attnum), a.attacl::text, 0
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = 'report'::regnamespace AND c.relkind = 'v' AND a.attnum > 0
+ORDER BY 1
+"""
+
+
+def test_all_files_of_sql_can_be_applied_again_and_change_nothing(
+    database: str, conn: Connection, tables: Query
+) -> None:
+    """Neither definitions and comments nor owners and grants; and views that readers built on ours stay."""
+    with conn.transaction():
+        conn.execute("CREATE VIEW public.mine AS SELECT * FROM report.calls")
+        conn.execute("UPDATE cdr.sql_file SET checksum = 'old'")
+    before = tables(DEFINITIONS)
+    assert set(migrate.upgrade(database).files) == set(migrate.sql_files())
+    assert tables(DEFINITIONS) == before
+    assert tables("SELECT count(*) FROM public.mine") == [(0,)]
+
+
+def test_the_checksums_that_are_stored_are_those_of_the_files(tables: Query) -> None:
+    stored: dict[str, str] = dict(tables("SELECT name, checksum FROM cdr.sql_file"))
+    assert stored == {name: sha256(content.encode()).hexdigest() for name, content in migrate.sql_files().items()}
+
+
+def test_a_view_that_somebody_changed_by_hand_is_what_its_file_says_once_it_is_applied(
+    database: str, conn: Connection, tables: Query
+) -> None:
+    before = tables(DEFINITIONS)
+    with conn.transaction():
+        conn.execute("CREATE OR REPLACE VIEW report.hours AS SELECT now() AS hour, now() AS ends")
+        conn.execute("UPDATE cdr.sql_file SET checksum = 'old'")
+    assert tables(DEFINITIONS) != before
+    migrate.upgrade(database)
+    assert tables(DEFINITIONS) == before
 
 
 def test_two_upgrades_at_once_wait_for_each_other(server: Server) -> None:
