@@ -6,7 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.known import ACTS, BEGIN, CALLS, END, GAPS, HOLDS, NAMED, QUARANTINE, RETIRED
+from support.known import ACTS, CALLS, GAPS, HOLDS, NAMED, QUARANTINE
+from support.known_types import (
+    BEGIN,
+    END,
+    RETIRED,
+)
 
 from etl.store.database import Connection
 

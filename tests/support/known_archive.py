@@ -13,14 +13,16 @@ from xml.sax.saxutils import escape
 from support.known import (
     ACTS,
     CALLS,
-    ERASED,
     EXPORTS,
     GAPS,
     HOLDS,
-    LISTENED,
     MASK_SECRET,
     NAMED,
     QUARANTINE,
+)
+from support.known_types import (
+    ERASED,
+    LISTENED,
     READ_HISTORY,
     RETIRED,
     SUBSCRIBED,
