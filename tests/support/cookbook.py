@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -119,13 +119,12 @@ def ask(connection: Connection, question: Question) -> Answer:
 
 def render(answered: Sequence[tuple[Question, Answer]]) -> str:
     """The page, in Markdown."""
-    contents = "".join(f"{number}. [{each.question}](#{_slug(each)})\n" for number, each in _numbered(answered))
+    contents = "".join(
+        f"{number}. [{each.question}](#{_slug(each)}) ({each.role.removeprefix('cdr_')})\n"
+        for number, (each, _) in enumerate(answered, 1)
+    )
     parts = [INTRODUCTION.format(count=len(answered)), contents]
     return "\n".join([*parts, *(_section(question, answer) for question, answer in answered)])
-
-
-def _numbered(answered: Iterable[tuple[Question, Answer]]) -> Iterable[tuple[int, Question]]:
-    return enumerate((question for question, _ in answered), 1)
 
 
 def _slug(question: Question) -> str:
