@@ -46,7 +46,7 @@ def report(
     """
     _prepare(folder)
     looked = look(connection, span, zone, now)
-    return Report(_write(folder / NAME, render(looked.findings, describe)), looked.findings, looked.amiss)
+    return Report(write(folder / NAME, render(looked.findings, describe)), looked.findings, looked.amiss)
 
 
 def render(findings: Findings, describe: Describe) -> str:
@@ -66,7 +66,7 @@ def _prepare(folder: Path) -> None:
         raise UsageError(f"--out {folder} cannot be made: {error.strerror}") from None
 
 
-def _write(path: Path, text: str) -> Path:
+def write(path: Path, text: str) -> Path:
     """All of it or nothing: an earlier report stays until the new one is whole on the disk."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
