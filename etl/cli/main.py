@@ -46,7 +46,7 @@ def application(wanted: str | None = None) -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_main)
-    for name in [wanted] if wanted in COMMANDS else COMMANDS:
+    for name in [wanted] if wanted is not None and wanted in COMMANDS else COMMANDS:
         module, _, attribute = COMMANDS[name].partition(".")
         part = getattr(import_module(f"etl.cli.{module}"), attribute)
         if isinstance(part, typer.Typer):
