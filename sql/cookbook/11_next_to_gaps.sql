@@ -16,5 +16,6 @@ JOIN report.calls c ON c.recorder = g.recorder
         OR c.start_time >= g.to_time AND c.start_time < g.to_time + interval :'near')
 WHERE g.from_time >= :'from' AND g.from_time < :'to'
     -- Only to leave most calls unread: these lie a day beyond.
-    AND c.start_time >= :'from'::timestamptz - interval '25 hours' AND c.start_time < :'to'::timestamptz + interval '25 hours'
+    AND c.start_time >= :'from'::timestamptz - interval '25 hours'
+    AND c.start_time < :'to'::timestamptz + interval '25 hours'
 ORDER BY c.start_time;

@@ -4,8 +4,8 @@
 -- Zone:    times by the clock of :zone
 -- Example: party=+12125550666 from=2025-03-01 to=2025-04-01 zone=America/New_York
 --
--- A number, an extension or a name that is all of a field, on either side. A hold finds it inside of a list or an address
--- too, and keeps the calls from expiring: cdr retention hold --party NUMBER --reason TEXT.
+-- A number, an extension or a name that is all of a field, on either side. A hold finds it inside of a list or an
+-- address too, and keeps the calls from expiring: cdr retention hold --party NUMBER --reason TEXT.
 \ir defaults.psql
 \if :{?party} \else \set party '+12125550666' \endif
 

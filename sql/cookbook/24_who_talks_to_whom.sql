@@ -7,7 +7,8 @@
 -- Conversations, so that copies count once; whoever called, the pair is the same. Pseudonyms, to an analyst.
 \ir defaults.psql
 
-SELECT least(source_caller_id, destination_caller_id) AS one, greatest(source_caller_id, destination_caller_id) AS other,
+SELECT least(source_caller_id, destination_caller_id) AS one,
+    greatest(source_caller_id, destination_caller_id) AS other,
     count(*) AS conversations, sum(duration) AS talk_time
 FROM report.conversations_between(:'from', :'to')
 WHERE source_caller_id IS NOT NULL AND destination_caller_id IS NOT NULL

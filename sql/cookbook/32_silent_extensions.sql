@@ -4,8 +4,8 @@
 -- Zone:    days of :zone
 -- Example: until=2025-04-01 zone=America/New_York
 --
--- Of those that ever had one. Perhaps nobody sits there any more; perhaps they are not recorded any more. Reads all calls
--- that there are. Calls without a known start are left out.
+-- Of those that ever had one. Perhaps nobody sits there any more; perhaps they are not recorded any more. Reads all
+-- calls that there are. Calls without a known start are left out.
 \ir defaults.psql
 \if :{?until} \else \set until 'today' \endif
 

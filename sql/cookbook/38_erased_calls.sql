@@ -4,8 +4,8 @@
 -- Zone:    months of :zone
 -- Example: from=2025-03-01 to=2025-04-01 zone=America/New_York
 --
--- Times, codes and states of erased calls stay, so volumes do not change; who spoke is gone for good. Tombstones of calls
--- that were deleted by age since are not counted.
+-- Times, codes and states of erased calls stay, so volumes do not change; who spoke is gone for good. Tombstones of
+-- calls that were deleted by age since are not counted.
 \ir defaults.psql
 
 SELECT date_trunc('month', c.start_time)::date AS month, c.recorder, count(*) AS calls, sum(c.duration) AS talk_time
