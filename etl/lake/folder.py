@@ -185,7 +185,7 @@ def told(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f"{place}: {error.strerror or error}"
+        what = f"{place}: {os.strerror(error.errno) if error.errno else error}"
         raise LakeFailed(f"{what}; what is finished is kept: once this is mended, the same command goes on") from error
 
 

@@ -55,7 +55,7 @@ def _write(recorder: str | None, parts: Iterator[pa.RecordBatch], place: Path) -
     first = next(parts)
     with _writing(place, first.schema) as writer:
         for part in chain((first,), parts):
-            with told(place):
+            with told(place.parent):
                 writer.write_batch(part)
             rows += part.num_rows
             ends = pc.min_max(part.column("start_time")).as_py()
@@ -66,11 +66,11 @@ def _write(recorder: str | None, parts: Iterator[pa.RecordBatch], place: Path) -
 @contextmanager
 def _writing(place: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """Half a file is removed: it helps nobody, and the disk may be full."""
-    with told(place):
+    with told(place.parent):
         writer = pq.ParquetWriter(place, schema, compression="zstd")
     try:
         yield writer
-        with told(place):
+        with told(place.parent):
             writer.close()
     except BaseException:
         with suppress(OSError, pa.ArrowException):
