@@ -233,11 +233,12 @@ def _next_steps(keep: Path | None) -> None:
     if keep is None:
         data.print("\nNext: keep the archive of a demo and look around in it:\n  cdr demo --keep demo")
         return
-    file = shlex.quote(str(keep / "cdr.toml"))
+    file, today = shlex.quote(str(keep / "cdr.toml")), datetime.now(UTC).astimezone().date()
     data.print("\nNext:", soft_wrap=True)
     for words in (
         f"status --config {file}",
         f"quarantine list --config {file}",
+        f"report --config {file} --from {today} --out {shlex.quote(str(keep / 'report'))}",
         f"db sql --config {file} -c {EXAMPLE}",
     ):
         data.print(f"  cdr {words}", soft_wrap=True)

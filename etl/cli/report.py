@@ -25,7 +25,9 @@ DAYS = timedelta(days=30)
 def report(
     out: Annotated[Path, typer.Option(help="Folder for index.html; made where it is missing.")],
     from_: Annotated[str | None, typer.Option("--from", help="First day; default: 30 days before the end.")] = None,
-    to: Annotated[str | None, typer.Option(help="The day after the last one; default: today.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="The day after the last one; default: today, after --from tomorrow.")
+    ] = None,
     timezone: Annotated[
         str | None, typer.Option(help="IANA zone of days, hours and times; default: this machine's.")
     ] = None,
@@ -77,12 +79,11 @@ def _machines_zone() -> ZoneInfo:
 def whole_days(first: datetime | None, last: datetime | None, zone: ZoneInfo, now: datetime) -> Interval:
     """The days of the zone from the one with `first` to the one before `last`: the last 30 whole days unless told.
 
-    A time within a day means all of that day, which is said. Raises UsageError where no day is left.
+    From a given day on means until now. A time within a day means all of that day, which is said. Raises UsageError
+    where no day is left.
     """
-    end = _midnight(now, zone) if last is None else _midnight(last, zone)
-    if last is not None and end < last:
-        end = _midnight(end, zone, 1)
-    end = min(end, _midnight(now, zone, 1))
+    today, tomorrow = _midnight(now, zone), _midnight(now, zone, 1)
+    end = min(tomorrow, _midnight_after(last, zone)) if last else tomorrow if first else today
     start = _midnight(end, zone, -DAYS.days) if first is None else _midnight(first, zone)
     if start >= end:
         raise UsageError(f"there is no day from {_day(start, zone)} to before {_day(end, zone)}: mend --from and --to")
@@ -96,6 +97,12 @@ def _midnight(at: datetime, zone: ZoneInfo, days: int = 0) -> datetime:
     local = at.astimezone(zone)
     day = local.date() + timedelta(days=days)
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+
+
+def _midnight_after(at: datetime, zone: ZoneInfo) -> datetime:
+    """The moment itself, if a day begins there, else the begin of the next day."""
+    begin = _midnight(at, zone)
+    return begin if begin == at else _midnight(at, zone, 1)
 
 
 def _day(at: datetime, zone: ZoneInfo) -> str:

@@ -24,7 +24,7 @@ _SUMS = (
 
 
 def figures(found: Findings) -> tuple[Figure, ...]:
-    return (calls_by_day(found), calls_by_recorder(found), calls_by_hour(found))
+    return (calls_by_day(found), calls_by_hour(found), calls_by_recorder(found))
 
 
 # By day and by recorder

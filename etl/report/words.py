@@ -60,8 +60,8 @@ def lasting(length: timedelta) -> str:
 
 
 def hours(length: timedelta) -> str:
-    """A long time in hours: 1,234 h."""
-    return f"{length / timedelta(hours=1):,.1f} h"
+    """A long time in hours: 1,234.5 h; a short one as in a sentence."""
+    return f"{length / timedelta(hours=1):,.1f} h" if length >= timedelta(hours=10) else lasting(length)
 
 
 def weekday(day: date) -> str:
