@@ -45,10 +45,11 @@ WITH asked AS MATERIALIZED (
     FROM asked a, recorders r, generate_series(0, cardinality(r.names) - 1) number,
         generate_series(date_trunc('minute', r.begins), r.ends, interval '1 minute') tick
 ), levels AS (
-    -- Of steps at the same moment those down come first: a call that ends as another begins is not concurrent with it.
+    -- Of several steps at the same moment only the level after the last of them lasts: a call that ends as another begins
+    -- is not concurrent with it.
     SELECT s.at, sum(s.step) OVER along AS level, lead(s.at) OVER along AS until
     FROM steps s
-    WINDOW along AS (ORDER BY s.at, s.step ROWS UNBOUNDED PRECEDING)
+    WINDOW along AS (ORDER BY s.at ROWS UNBOUNDED PRECEDING)
 ), minutes AS (
     SELECT date_trunc('minute', l.at) AS moved, max(l.level) AS peak,
         sum(l.level * date_part('epoch', l.until - l.at)) AS seconds
