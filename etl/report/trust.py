@@ -136,18 +136,18 @@ def _about_beginnings(found: Findings) -> Iterator[str]:
 def _about_calls(found: Findings) -> Iterator[str]:
     if nobodys := sum(day.calls for day in found.days if day.recorder is None):
         yield f"{counted(nobodys, 'call')} {_are(nobodys)} of no recorder that is known."
-    for state, meaning in _STATES.items():
+    for state, (one, many, meaning) in _STATES.items():
         rows = [row for row in found.unresolved if row.state == state]
         calls, accepted = sum(row.calls for row in rows), sum(row.calls for row in rows if row.accepted)
         if calls:
             note = f" ({count(accepted)} accepted)" if accepted else ""
-            yield f"{counted(calls, 'call')} {_are(calls)} {state}{note}: {meaning}."
+            yield f"{counted(calls, 'call')} {one if calls == 1 else many}{note}: {meaning}."
     if refused := _refused(found):
         yield f"{counted(refused, 'message')} could not be understood, and {_are(refused)} in quarantine."
 
 
 _STATES = {
-    "lost": "seen, but the recorder knows no record of it any more",
-    "ended": "the finished record has not arrived",
-    "ongoing": "no end has been heard of",
+    "lost": ("is lost", "are lost", "heard of, but no longer known to the recorder"),
+    "ended": ("has ended", "have ended", "no finished record has arrived"),
+    "ongoing": ("goes on", "go on", "no end has been heard of"),
 }

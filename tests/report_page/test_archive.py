@@ -188,9 +188,9 @@ def test_the_headline_counts_conversations_once_and_says_why_not_to_trust(looked
         "2 gaps are open (40 min): calls may be missing there.",
         "1 gap is filled (1 h): the history shows what there was; 2 calls came from it.",
         "1 gap is accepted (20 min): calls may be missing there for good.",
-        f"{states['lost']} calls are lost (1 accepted): seen, but the recorder knows no record of it any more.",
-        f"{states['ended']} calls are ended: the finished record has not arrived.",
-        f"{counted(states['ongoing'], 'call')} is ongoing: no end has been heard of.",
+        f"{states['lost']} calls are lost (1 accepted): heard of, but no longer known to the recorder.",
+        f"{states['ended']} calls have ended: no finished record has arrived.",
+        f"{counted(states['ongoing'], 'call')} goes on: no end has been heard of.",
         f"{len(refused)} messages could not be understood, and are in quarantine.",
     )
 
