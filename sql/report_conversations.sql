@@ -22,17 +22,29 @@ RETURNS TABLE (
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-WITH chosen AS (
-    -- More on either side: a copy that starts a little earlier or later must not be cut off, nor a failover's first half.
+WITH shared AS MATERIALIZED (
+    -- Ids that more than one call has. More on either side: a copy that starts a little earlier or later must not be cut
+    -- off, nor a failover's first half.
+    SELECT DISTINCT found.id
+    FROM (
+        SELECT coalesce(c.platform_call_id, c.native_call_id) AS id
+        FROM report.calls c
+        WHERE c.start_time >= from_time - interval '25 hours' AND c.start_time < to_time + interval '1 minute'
+        GROUP BY GROUPING SETS ((c.platform_call_id), (c.native_call_id))
+        HAVING count(*) > 1
+    ) found
+    WHERE found.id IS NOT NULL
+), chosen AS (
+    -- Only calls that share an id with another one are compared: a few of a hundred.
     SELECT c.call_id, c.recorder, c.state, c.start_time, c.end_time, c.duration, c.source_caller_id, c.source_name,
         c.destination_caller_id, c.destination_name, c.cause_id, c.direction_id, c.modality_id, c.platform_call_id,
-        c.native_call_id, c.secondary, c.first_seen_at,
-        CASE WHEN c.start_time IS NOT NULL THEN c.platform_call_id END AS platform,
-        CASE WHEN c.start_time IS NOT NULL THEN c.native_call_id END AS native,
+        c.native_call_id, c.secondary, c.platform_call_id AS platform, c.native_call_id AS native,
         row_number() OVER (ORDER BY c.start_time, c.call_id COLLATE "C") AS number
     FROM report.calls c
-    WHERE (c.start_time >= from_time - interval '25 hours' AND c.start_time < to_time + interval '1 minute')
-        OR (c.start_time IS NULL AND c.first_seen_at >= from_time AND c.first_seen_at < to_time)
+    LEFT JOIN shared p ON p.id = c.platform_call_id
+    LEFT JOIN shared n ON n.id = c.native_call_id
+    WHERE c.start_time >= from_time - interval '25 hours' AND c.start_time < to_time + interval '1 minute'
+        AND (p.id IS NOT NULL OR n.id IS NOT NULL)
 ), stepped AS (
     -- Along each id and its parties, in the order of starts: where does a new conversation begin?
     SELECT *,
@@ -83,7 +95,22 @@ SELECT call_id, recorder, state, start_time, end_time, duration, source_caller_i
         AND start_time - earlier_end BETWEEN interval '-5 seconds' AND interval '1 minute'
         AND start_time - earlier_start <= interval '24 hours' THEN earlier END
 FROM linked
-WHERE (start_time >= from_time AND start_time < to_time) OR start_time IS NULL;
+WHERE start_time >= from_time AND start_time < to_time
+UNION ALL
+-- All the others stand alone.
+SELECT c.call_id, c.recorder, c.state, c.start_time, c.end_time, c.duration, c.source_caller_id, c.source_name,
+    c.destination_caller_id, c.destination_name, c.cause_id, c.direction_id, c.modality_id, c.platform_call_id,
+    c.native_call_id, coalesce(c.secondary, false), 1, ARRAY[c.call_id], ARRAY[c.recorder], NULL
+FROM report.calls c
+LEFT JOIN shared p ON p.id = c.platform_call_id
+LEFT JOIN shared n ON n.id = c.native_call_id
+WHERE c.start_time >= from_time AND c.start_time < to_time AND p.id IS NULL AND n.id IS NULL
+UNION ALL
+SELECT c.call_id, c.recorder, c.state, c.start_time, c.end_time, c.duration, c.source_caller_id, c.source_name,
+    c.destination_caller_id, c.destination_name, c.cause_id, c.direction_id, c.modality_id, c.platform_call_id,
+    c.native_call_id, coalesce(c.secondary, false), 1, ARRAY[c.call_id], ARRAY[c.recorder], NULL
+FROM report.calls c
+WHERE c.start_time IS NULL AND c.first_seen_at >= from_time AND c.first_seen_at < to_time;
 END;
 COMMENT ON FUNCTION report.conversations_between(timestamptz, timestamptz) IS
     'report.conversations that start from from_time on and before to_time (by the copy shown; first seen, where no start is known)';
