@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import export, files, journal, live, parsing, postgres, reconcile, store
+from benchmarks import export, files, journal, live, parsing, postgres, readers, reconcile, store
 from benchmarks.measure import Figure, table
 
 
@@ -33,6 +33,7 @@ class Size:
     files: int
     loaders: bool
     exported: int
+    asked: int
 
 
 FULL = Size(
@@ -50,6 +51,7 @@ FULL = Size(
     files=100_000,
     loaders=True,
     exported=200_000,
+    asked=20_000_000,
 )
 QUICK = Size(
     repetitions=2,
@@ -66,6 +68,7 @@ QUICK = Size(
     files=2_000,
     loaders=False,
     exported=3_000,
+    asked=12_000,
 )
 
 
@@ -103,6 +106,11 @@ def _export(size: Size) -> list[Figure]:
         return export.figures(cluster, size.exported, size.repetitions)
 
 
+def _readers(size: Size) -> list[Figure]:
+    with postgres.serving("wal_level=minimal", "max_wal_senders=0", "max_wal_size=8GB") as cluster:
+        return readers.figures(cluster, size.asked, size.store, size.repetitions)
+
+
 PARTS: dict[str, Callable[[Size], list[Figure]]] = {
     "parsing": _parsing,
     "journal": _journal,
@@ -111,15 +119,18 @@ PARTS: dict[str, Callable[[Size], list[Figure]]] = {
     "reconcile": _reconcile,
     "export": _export,
     "files": _files,
+    "readers": _readers,
 }
-ON_REQUEST = ("files",)
-"""Parts that are left out unless they are named: they install other programs."""
+ON_REQUEST = ("files", "readers")
+"""Parts that are left out unless they are named: they install other programs, or want 30 GB and half an hour."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, and show."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, each figure beside a peer.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all but files")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all but {' and '.join(ON_REQUEST)}"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows only that the benchmarks still run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures with all repetitions to FILE")
     given = parser.parse_args(words)

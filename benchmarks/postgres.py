@@ -20,11 +20,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def serving() -> Iterator[embedded.Cluster]:
-    """A running server, gone afterwards. It notes when each transaction committed: that is how latency is read."""
+def serving(*more: str) -> Iterator[embedded.Cluster]:
+    """A running server, gone afterwards. It notes when each transaction committed: that is how latency is read.
+
+    `more` are settings beside.
+    """
     home = Path(tempfile.mkdtemp(prefix="cdr-bench-postgres-"))
     home.chmod(0o755)  # as root, the server belongs to another user
-    settings = ("max_connections=50", "track_commit_timestamp=on")
+    settings = ("max_connections=50", "track_commit_timestamp=on", *more)
     cluster = embedded.Cluster(embedded.programs(), home / "data", settings)
     try:
         cluster.start()

@@ -29,15 +29,15 @@ def figures(cluster: Cluster, calls: int, filled: int, repetitions: int) -> list
 
 def _figures(connection: Connection, there: int, calls: int, size: int, repetitions: int) -> list[Figure]:
     batches = live_batches(calls, size)
-    _write(connection, batches)
+    write(connection, batches)
     rows = bare.taken(connection, _ids(batches))
     fresh, replay, copy = [], [], []
     for _ in range(repetitions):
-        _remove(connection, batches)
-        fresh.append(timed(lambda: _write(connection, batches)) / calls)
-        replay.append(timed(lambda: _write(connection, batches)) / calls)
+        remove(connection, batches)
+        fresh.append(timed(lambda: write(connection, batches)) / calls)
+        replay.append(timed(lambda: write(connection, batches)) / calls)
         copy.append(bare.seconds(connection, rows) / calls)
-    _remove(connection, batches)
+    remove(connection, batches)
     part = f"store, {there:,} calls there before" if there else "store, empty tables"
     peer = Peer(bare.NAME, tuple(copy))
     return [
@@ -46,7 +46,8 @@ def _figures(connection: Connection, there: int, calls: int, size: int, repetiti
     ]
 
 
-def _write(connection: Connection, batches: Sequence[Sequence[Fact]]) -> None:
+def write(connection: Connection, batches: Sequence[Sequence[Fact]]) -> None:
+    """Write the batches, each in a transaction."""
     writer = Writer(connection)
     for facts in batches:
         writer.write(Batch(facts))
@@ -56,7 +57,7 @@ def _ids(batches: Sequence[Sequence[Fact]]) -> list[str]:
     return sorted({fact.call_id for facts in batches for fact in facts})
 
 
-def _remove(connection: Connection, batches: Sequence[Sequence[Fact]]) -> None:
+def remove(connection: Connection, batches: Sequence[Sequence[Fact]]) -> None:
     """Delete the calls, and clean up behind: the next turn must not find their remains."""
     with connection.transaction():
         for table in bare.TABLES:
@@ -67,7 +68,7 @@ def _remove(connection: Connection, batches: Sequence[Sequence[Fact]]) -> None:
 def _fill(connection: Connection, calls: int, wanted: int) -> None:
     """Make `wanted` calls out of the sample, each with one fact, under ids of their own."""
     batches = live_batches(calls, SIZES[-1])
-    _write(connection, batches)
+    write(connection, batches)
     with connection.transaction():
         for table, columns in bare.TABLES.items():
             others = columns.replace("call_id", "overlay(call_id placing lpad(to_hex(n), 12, '0') from 25)", 1)
@@ -76,7 +77,7 @@ def _fill(connection: Connection, calls: int, wanted: int) -> None:
                 f"INSERT INTO cdr.{table} ({columns}) SELECT {others} FROM cdr.{table}, generate_series(1, %s) n {kind}"
             )
             bare.run(connection, query, [-(-wanted // calls)])
-    _remove(connection, batches)
+    remove(connection, batches)
 
 
 def _outside(connection: Connection, *statements: str) -> None:

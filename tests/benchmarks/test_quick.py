@@ -20,6 +20,9 @@ def test_the_quick_form_measures_every_part_and_writes_its_figures(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     found = json.loads(figures.read_text(encoding="utf-8"))["figures"]
     parts = {figure["part"].split(",")[0] for figure in found}
-    assert parts == {"bytes to facts (CPU time)", "journal", "store", "live", "reconcile", "export", "files"}
+    assert parts == {
+        "bytes to facts (CPU time)", "journal", "store", "live", "reconcile", "export", "files",
+        "readers", "deletion", "readers' indexes",
+    }  # fmt: skip
     assert all(figure["seconds"]["low"] > 0 for figure in found)
     assert all(peer["ratio"] > 0 for figure in found for peer in figure["peers"])
