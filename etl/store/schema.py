@@ -126,7 +126,6 @@ call = Table(
         "id_time",
         postgresql_where=text("state <> 'complete'"),
     ),
-    Index("call_unstarted", "first_seen_at", postgresql_where=text("start_time IS NULL")),
     postgresql_partition_by="RANGE (id_time)",
     comment="One row per call: what all facts about it say together; derived from cdr.fact",
 )

@@ -6,9 +6,6 @@ DROP INDEX cdr.call_start_time;
 CREATE INDEX call_start_time ON cdr.call (start_time) INCLUDE (recorder, state, end_time);
 CREATE INDEX call_startless ON cdr.call (first_seen_at) INCLUDE (recorder, state) WHERE start_time IS NULL;
 
--- Calls without a start are few. Volumes count them when they were first seen, and look for them in every hour.
-CREATE INDEX call_unstarted ON cdr.call (first_seen_at) WHERE start_time IS NULL;
-
 ALTER TABLE cdr.audit ADD COLUMN effect jsonb NOT NULL DEFAULT '{}';
 COMMENT ON COLUMN cdr.audit.effect IS 'What it came to: counts; without personal data';
 

@@ -15,7 +15,7 @@ from psycopg import sql
 from etl.cli.archive import opened
 from etl.config import load
 from etl.errors import DatabaseRefused, DatabaseUnavailable
-from etl.store import embedded
+from etl.store import embedded, migrate
 from etl.store.database import connect, environment
 from etl.store.migrate import head
 
@@ -133,6 +133,20 @@ def test_upgrade_makes_the_schema_once(here: Cdr, configure: Configure, guarded:
     assert json.loads(here("db", "current", "--json", *config).out) == {"database": head(), "newest": head()}
     assert json.loads(here("db", "check", "--json", *config).out) == {"differences": []}
     assert here("status", *config).code == 0
+
+
+@pytest.mark.slow
+def test_upgrade_tells_which_statements_are_left_to_an_administrator(
+    here: Cdr, configure: Configure, guarded: Any, secret: str, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On stderr, one a line; with --json in the document."""
+    left = ("CREATE ROLE cdr_owner NOLOGIN;", "GRANT cdr_owner TO cdr;")
+    monkeypatch.setattr(migrate, "upgrade", lambda _: migrate.Upgraded("0004", "0004", (), left))
+    config = ("--config", str(configure(guarded.url(secret, empty))))
+    told = here("db", "upgrade", *config)
+    assert (told.code, told.out) == (0, "")
+    assert [line.strip() for line in told.err.splitlines() if line.strip().endswith(";")] == list(left)
+    assert json.loads(here("db", "upgrade", "--json", *config).out)["administrator"] == list(left)
 
 
 @pytest.mark.slow
