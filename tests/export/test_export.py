@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -344,7 +343,7 @@ def interrupt_after(batches: int) -> Callable[[Progress], None]:
         nonlocal batches
         batches -= 1
         if batches == 0:
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
 
     return watch
 
