@@ -70,11 +70,16 @@ SELECT count(*), coalesce(sum(duration), interval '0') FROM report.conversations
 """
 
 _UNRESOLVED = """
-SELECT u.state, u.accepted, count(*),
-    count(*) FILTER (WHERE u.state = 'lost' OR (u.state = 'ended' AND u.since < %(late)s))
-FROM report.unresolved_calls u JOIN report.calls c ON c.call_id = u.call_id
-WHERE (u.start_time >= %(from)s AND u.start_time < %(to)s)
-    OR (u.start_time IS NULL AND c.first_seen_at >= %(from)s AND c.first_seen_at < %(to)s)
+SELECT state, accepted, count(*), count(*) FILTER (WHERE state = 'lost' OR (state = 'ended' AND since < %(late)s))
+FROM (
+    SELECT state, accepted, since FROM report.unresolved_calls
+    WHERE start_time >= %(from)s AND start_time < %(to)s
+    UNION ALL
+    SELECT state, accepted, since FROM report.unresolved_calls
+    WHERE start_time IS NULL AND call_id IN (
+        SELECT call_id FROM report.calls
+        WHERE start_time IS NULL AND first_seen_at >= %(from)s AND first_seen_at < %(to)s)
+) u
 GROUP BY 1, 2 ORDER BY 1, 2
 """
 

@@ -13,15 +13,17 @@ import pytest
 from support.findings import KNOWN_NOW, march, table, undrawn
 from support.known import CALLS, GAPS, QUARANTINE, RETIRED, KnownCall
 
+from etl.calls.ids import UNTIMED
 from etl.cli.words import reason
 from etl.errors import SchemaMismatch, UsageError
-from etl.model import Interval
+from etl.model import Fact, Interval, Kind, Value
 from etl.report.page import page
-from etl.report.rows import Findings
+from etl.report.rows import Findings, Unresolved
 from etl.report.trust import Level, verdict
 from etl.report.words import clock, counted, lasting, moment, share
 from etl.store.database import Connection
 from etl.store.report import Looked, look
+from etl.store.write import Batch, Writer
 
 pytestmark = pytest.mark.slow
 
@@ -236,6 +238,48 @@ def test_a_zone_that_the_database_does_not_know_is_wrong_usage(known_conn: Conne
         strange = ZoneInfo.from_file(file, key="Mars/Olympus")
     with pytest.raises(UsageError, match=r"does not know the zone .Mars/Olympus.*--timezone"):
         look(known_conn, march("UTC"), strange, KNOWN_NOW)
+
+
+MAY = Interval(datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 5, 3, tzinfo=UTC))
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+def fact(call_id: str, kind: Kind, at: datetime, **values: Value) -> Fact:
+    return Fact(call_id, UNTIMED, kind, at, "ny-1", None, call_id.encode(), b"<Call/>", values, {}, ())
+
+
+def seen(conn: Connection, *facts: Fact) -> Looked:
+    Writer(conn).write(Batch(facts=list(facts)))
+    return look(conn, MAY, ZoneInfo("UTC"), MAY.end)
+
+
+def test_an_empty_archive_has_nothing_to_report(conn: Connection) -> None:
+    """The one row of the conversations says zero; nothing is amiss."""
+    found = seen(conn)
+    assert found == Looked(Findings(MAY, ZoneInfo("UTC"), MAY.end), amiss=False)
+    assert verdict(found.findings).level is Level.EMPTY
+
+
+def test_one_call_is_one_everywhere(conn: Connection) -> None:
+    """Of which nobody can say whether it is the only one: there was no session."""
+    found = seen(conn, fact("a", Kind.DETAIL, NOON, start_time=NOON, end_time=NOON + HOUR)).findings
+    html = shown(found)
+    assert [row[:3] for row in table(html, "calls-by-day")] == [["2024-05-01", "ny-1", "1"]]
+    assert table(html, "busy-hour") == [["2024-05-01", "ny-1", "12:00", "1", "1.0000"]]
+    assert table(html, "concurrent-calls") == [["2024-05-01", "ny-1", "12:00", "1"]]
+    assert (found.conversations.count, found.conversations.talk_time) == (1, HOUR)
+    assert verdict(found).level is Level.UNKNOWN
+
+
+def test_a_call_without_a_start_counts_when_it_was_first_seen(conn: Connection) -> None:
+    """As ended without a record too; one that was first seen later is not of this time."""
+    later = fact("later", Kind.END, MAY.end + HOUR)
+    found = seen(conn, fact("a", Kind.END, NOON), fact("b", Kind.DETAIL, NOON), later)
+    assert found.findings.calls == 2
+    assert found.findings.unresolved == (Unresolved("ended", False, 1),)
+    assert found.amiss
+    assert [(row.hour, row.calls) for row in found.findings.hours] == [(NOON, 2)]
+    assert sum(row.calls for row in found.findings.causes) == 2
 
 
 def test_without_the_views_the_remedy_is_named(conn: Connection) -> None:
