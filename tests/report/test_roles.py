@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege, ObjectNotInPrerequisiteState
 from psycopg.rows import dict_row
-from support.readers import PLAIN, START, USERS, As, listened, plain, rows
+from support.readers import PLAIN, START, USERS, As, insert, listened, plain, rows
 
 from etl.calls import coverage
 from etl.calls.coverage import SessionState
@@ -109,9 +109,15 @@ def test_two_archives_on_one_server_have_different_pseudonyms(archive: As) -> No
 
 
 def test_conversations_are_the_same_ones_masked_or_not(archive: As) -> None:
-    """Equal parties have equal pseudonyms, so copies are found as before."""
+    """Equal parties have equal pseudonyms, so copies are found as before, and calls of others are none."""
+    parties = {"platform_call_id": "p", "source_caller_id": "+49 30 1", "destination_caller_id": "+49 30 2"}
+    insert(archive("postgres"), "copy-1", parties)
+    insert(archive("postgres"), "copy-2", parties | {"recorder": "ny-2", "secondary": True})
+    insert(archive("postgres"), "other", parties | {"recorder": "ny-3", "destination_caller_id": "+49 30 3"})
     query = "SELECT call_id, copies, call_ids, start_time, state, cause_id FROM report.conversations ORDER BY 1"
-    assert rows(archive("alice"), query) == rows(archive("postgres"), query)
+    seen = rows(archive("alice"), query)
+    assert seen == rows(archive("postgres"), query)
+    assert [row[:2] for row in seen] == [("copy-1", 2), ("empty", 1), ("full", 1), ("null", 1), ("other", 1)]
 
 
 # Nothing that a reader is shown holds what they must not see ----------------------------------------------------

@@ -38,16 +38,17 @@ PLAIN = frozenset(map(plain, PERSONAL)) | {"plain-attribute"}
 def fill(conn: Connection) -> None:
     """Three calls: all personal fields with values, empty, and null. The second shares its caller with the first."""
     texts = {name: plain(name) if name in PERSONAL else f"shown-{name}" for name in _of(FieldType.TEXT)}
-    _insert(conn, "full", texts | {"attributes": Jsonb({"note": "plain-attribute"})})
-    _insert(conn, "empty", dict.fromkeys(PERSONAL, "") | {"source_caller_id": plain("source_caller_id")})
-    _insert(conn, "null", {})
+    insert(conn, "full", texts | {"attributes": Jsonb({"note": "plain-attribute"})})
+    insert(conn, "empty", dict.fromkeys(PERSONAL, "") | {"source_caller_id": plain("source_caller_id")})
+    insert(conn, "null", {})
 
 
 def _of(kind: FieldType) -> list[str]:
     return [field.name for field in FIELDS if field.type is kind]
 
 
-def _insert(conn: Connection, call_id: str, values: dict[str, Any]) -> None:
+def insert(conn: Connection, call_id: str, values: dict[str, Any]) -> None:
+    """A call of a minute, with these values and no others."""
     times = {"start_time": START, "end_time": START + timedelta(minutes=1)}
     known = {
         "call_id": call_id,
