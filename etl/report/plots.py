@@ -24,6 +24,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from etl.model import Interval
 from etl.report.charts import Bars, Chart, Heat, Mark, Panels, Stack, Timeline
+from etl.report.days import SHORT
 from etl.report.words import shortened
 
 WIDTH = 5.6
@@ -34,7 +35,7 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#767676")
 """Of Okabe and Ito, which colour-blind people can tell apart; grey for what is left."""
 BLUE = "#2a88c8"
 """Of plots with one colour: seen on white and on black."""
-HATCHES = ("", "///", "\\\\\\", "xxx", "---", "+++")
+HATCHES = ("", "///", "\\\\\\", "xxx", "---", "||")
 """Never colour alone. Lines only: dots would make a file of 100 kB."""
 GAPS = {"open": ("#d55e00", "xxxx"), "filled": ("#e69f00", "////"), "accepted": ("#767676", "----")}
 """Colour and hatch of the states of a gap, the worst first."""
@@ -93,9 +94,10 @@ def _stack(chart: Stack, zone: ZoneInfo) -> Figure:
     edges = _numbers(chart.edges)
     below = [0.0] * (len(edges) - 1)
     handles = []
+    line = 0.4 if len(edges) <= SHORT else 0.0
     for layer, colour, hatch in zip(chart.layers, _colours(len(chart.layers)), HATCHES, strict=False):
         above = [low + value for low, value in zip(below, layer.values, strict=True)]
-        look: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
+        look: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": "white", "linewidth": line}
         axes.stairs(above, edges, baseline=below, fill=True, **look)
         handles.append(Patch(label=_label(layer.label), **look))
         below = above

@@ -50,7 +50,7 @@ figure svg text { fill: currentColor; }
 summary { cursor: pointer; padding: .4rem 0; color: var(--link); }
 table { border-collapse: collapse; width: 100%; font-size: .82rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding: .25rem 0; }
-th, td { padding: .25rem .35rem; overflow-wrap: break-word; }
+th, td { padding: .25rem .35rem; overflow-wrap: break-word; max-width: 14rem; }
 th, td { text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; }
 tbody th { font-weight: 400; }

@@ -27,6 +27,8 @@ def recorder(name: str | None) -> str:
 
 def percent(part: float, whole: float) -> str:
     """A share to one digit, as a reader of a sentence wants it."""
+    if 0 < part < whole * 0.0005:
+        return "less than 0.1%"
     return f"{part / whole:.1%}" if whole else "-"
 
 

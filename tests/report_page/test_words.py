@@ -76,5 +76,7 @@ def test_counts_have_thousands_and_a_plural() -> None:
     assert words.counted(1234567, "call") == "1,234,567 calls"
     assert words.weekday(date(2026, 3, 2)) == "Monday 2026-03-02"
     assert words.percent(0, 0) == "-"
+    assert words.percent(0, 9) == "0.0%"
+    assert words.percent(1, 10_000) == "less than 0.1%"
     assert words.hours(timedelta(hours=1234, minutes=30)) == "1,234.5 h"
     assert words.hours(timedelta(minutes=3)) == "3 min"
