@@ -11,10 +11,12 @@
 -- How: every start is a step up, every end a step down, every minute a step of nothing; between two steps the level stays
 -- the same. Each recorder's steps are moved to an era of its own, behind that of the recorder before it, where the level
 -- begins and ends at 0: so one sort by time does for all recorders, at a fraction of the cost of one by name and time.
+-- It reads cdr.call with the owner's rights, for then the index on the start is enough, and shows nothing personal.
 
 CREATE OR REPLACE FUNCTION report.concurrent_calls(from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (recorder text, minute timestamptz, peak bigint, mean numeric)
-LANGUAGE sql STABLE PARALLEL SAFE SET work_mem = '64MB'
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET work_mem = '64MB'
 BEGIN ATOMIC
 WITH asked AS MATERIALIZED (
     SELECT begins, ends, extract(epoch FROM ends - begins)::bigint / 3600 + 1 AS era
@@ -25,7 +27,7 @@ WITH asked AS MATERIALIZED (
 ), chosen AS (
     SELECT c.recorder, greatest(c.start_time, (SELECT begins FROM asked)) AS begins,
         least(c.end_time, now(), (SELECT ends FROM asked)) AS ends
-    FROM report.calls c
+    FROM cdr.call c
     WHERE c.start_time >= (SELECT begins - interval '25 hours' FROM asked) AND c.start_time < (SELECT ends FROM asked)
         AND (c.end_time IS NOT NULL OR c.state = 'ongoing')
         AND least(c.end_time, now()) > greatest(c.start_time, (SELECT begins FROM asked))
