@@ -50,6 +50,7 @@ def report(
     zone = _zone(timezone)
     now = datetime.now(UTC)
     span = whole_days(moment(from_, zone), moment(to, zone), zone, now)
+    note(f"about the whole days from {_days(span, zone)} ({zone.key})")
     with opened(settings) as archive:
         archive.start()
         with archive.connect() as connection:
@@ -79,16 +80,14 @@ def _machines_zone() -> ZoneInfo:
 def whole_days(first: datetime | None, last: datetime | None, zone: ZoneInfo, now: datetime) -> Interval:
     """The days of the zone from the one with `first` to the one before `last`: the last 30 whole days unless told.
 
-    From a given day on means until now. A time within a day means all of that day, which is said. Raises UsageError
-    where no day is left.
+    From a given day on means until now. A time within a day means all of that day. Raises UsageError where no day is
+    left.
     """
     today, tomorrow = _midnight(now, zone), _midnight(now, zone, 1)
     end = min(tomorrow, _midnight_after(last, zone)) if last else tomorrow if first else today
     start = _midnight(end, zone, -DAYS.days) if first is None else _midnight(first, zone)
     if start >= end:
         raise UsageError(f"there is no day from {_day(start, zone)} to before {_day(end, zone)}: mend --from and --to")
-    if (first is not None and first != start) or (last is not None and last != end):
-        note(f"the report is about whole days: {_days(Interval(start, end), zone)} ({zone.key})")
     return Interval(start, end)
 
 
@@ -130,4 +129,4 @@ def _show(done: jobs.Report, as_json: bool) -> None:
         )
         return
     data.print(safe(done.path), soft_wrap=True)
-    note(f"{found.calls:,} calls of {_days(found.span, found.zone)}")
+    note(f"{found.calls:,} calls, {found.conversations.count:,} conversations")

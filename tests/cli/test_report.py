@@ -83,7 +83,7 @@ def test_the_page_is_written_and_its_path_goes_to_stdout(run: Here, tmp_path: Pa
     done = run("--out", "deep/er", *MARCH)
     assert done.code == 5, done.err
     assert done.out == "deep/er/index.html\n"
-    assert "calls of 2025-03-01 to before 2025-04-01" in done.err
+    assert "about the whole days from 2025-03-01 to before 2025-04-01 (UTC)" in done.err
     assert "is read in UTC" in done.err
     page = (tmp_path / "deep/er/index.html").read_text(encoding="utf-8")
     assert "<h1>Calls, 2025-03-01 to 2025-03-31</h1>" in page
