@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,6 +29,7 @@ from etl.lake.folder import LakeFailed
 from etl.lake.manifest import Manifest
 from etl.model import Interval
 from etl.store import arrow
+from etl.store import export as store
 from etl.store.database import Connection
 from etl.store.export import COLUMNS
 
@@ -317,6 +322,16 @@ def test_a_folder_grows_month_by_month(conn: Connection, run: Export, rows: Rows
     assert [file.month for file in manifest(tmp_path).files] == ["2026-03", "2026-04"]
 
 
+def test_a_file_that_is_kept_counts_for_the_time_that_was_asked_for_last(
+    conn: Connection, run: Export, tmp_path: Path
+) -> None:
+    add(conn, "a", 1)
+    run(span=Interval(MARCH, MARCH + timedelta(days=2)))
+    assert run().written == 0
+    (file,) = manifest(tmp_path).files
+    assert (file.start, file.end) == (MARCH, datetime(2026, 4, 1, tzinfo=UTC))
+
+
 def test_a_month_is_never_cut_off_by_a_later_export(conn: Connection, run: Export, rows: Rows) -> None:
     add(conn, "a", 1)
     run()
@@ -386,6 +401,49 @@ def test_all_of_an_export_is_of_one_moment(conn: Connection, run: Export, rows: 
 
     run(on_progress=meanwhile)
     assert ids(rows()) == ["a", "b"]
+
+
+def test_it_reads_what_it_counted(
+    conn: Connection, run: Export, rows: Rows, second: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that come after the count and before the first row is read wait for the next export."""
+    add(conn, "a", 1)
+    begin = folder.Folder.begin
+
+    def meanwhile(self: folder.Folder, told: Manifest) -> None:
+        add(second, "b", 1)
+        begin(self, told)
+
+    monkeypatch.setattr(folder.Folder, "begin", meanwhile)
+    run()
+    assert ids(rows()) == ["a"]
+
+
+def test_all_is_counted_in_the_snapshot_that_is_read(conn: Connection, second: Connection) -> None:
+    with store.snapshot(conn, SPRING) as seen:
+        add(second, "a", 1)
+        assert seen.portions == []
+        assert conn.execute("SELECT count(*) FROM cdr.call").fetchone() == (0,)
+
+
+def test_who_stops_waiting_does_not_wait_for_the_statement(database: str) -> None:
+    """A signal in a long statement: it is cancelled there and then."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    timer = threading.Timer(1, os.kill, [os.getpid(), signal.SIGUSR1])  # as from outside: to the process
+    began = time.monotonic()
+    try:
+        with arrow.opened(database) as reader:
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                list(reader.batches("SELECT pg_sleep(60)::text"))
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGUSR1, before)
+    assert time.monotonic() - began < 30
 
 
 def add_many(conn: Connection, count: int, name: str) -> None:

@@ -33,8 +33,11 @@ def test_both_answer_alike_about_strange_calls(conn: Connection, run: Export, tm
     agree(in_postgresql(conn), in_duckdb(tmp_path / "lake"))
 
 
-def test_a_recorder_called_by_a_number_keeps_its_name(conn: Connection, run: Export, tmp_path: Path) -> None:
-    add(conn, "a", 1, recorder="0815")
+@pytest.mark.parametrize("name", ["815", "0815", "2026-03-01", "true"])
+def test_a_recorder_keeps_a_name_that_looks_like_something_else(
+    conn: Connection, run: Export, tmp_path: Path, name: str
+) -> None:
+    add(conn, "a", 1, recorder=name)
     run()
     agree(in_postgresql(conn), in_duckdb(tmp_path / "lake"))
 

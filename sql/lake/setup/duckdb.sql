@@ -1,6 +1,6 @@
 -- The relation `calls` of the questions in DuckDB: an export's files, of which only those are read that a condition on
 -- month or recorder leaves. Say before where the export is: SET VARIABLE lake = 'lake';
--- Without hive_types_autocast a recorder called 0815 would become the number 815.
+-- Without hive_types_autocast = false a recorder called 815 would become a number.
 
 SET TimeZone = 'UTC';
 CREATE OR REPLACE TEMPORARY VIEW calls AS
