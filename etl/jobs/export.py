@@ -133,7 +133,7 @@ def planned(files: Sequence[File], span: Interval, seen: Snapshot, holds: Callab
         wanted = (portion.fingerprint, portion.rows, seen.view)
         if file and (file.fingerprint, file.rows, file.view) == wanted and holds(file):
             asked = part(file.month, span)
-            kept.append(replace(file, start=asked.start, end=asked.end))
+            kept.append(replace(file, start=asked.start, end=asked.end, exported_at=seen.taken_at))
         else:
             written.append(portion)
     return Plan(kept, written, tuple(known.values()))

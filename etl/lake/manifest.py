@@ -23,7 +23,8 @@ class File:
 
     `path` is relative to the folder. `start` and `end`: the part of the month that was asked for. `fingerprint`
     identifies the calls and the state of their rows, `view` the way they are shown. `exported_at`: the time of the
-    snapshot. `min_start` and `max_start` are None where no call has a start.
+    newest snapshot that showed just this, be it that the file was written then, or kept. `min_start` and `max_start`
+    are None where no call has a start.
     """
 
     path: str

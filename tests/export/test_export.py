@@ -322,13 +322,16 @@ def test_a_folder_grows_month_by_month(conn: Connection, run: Export, rows: Rows
     assert [file.month for file in manifest(tmp_path).files] == ["2026-03", "2026-04"]
 
 
-def test_a_file_that_is_kept_counts_for_the_time_that_was_asked_for_last(
+def test_a_file_that_is_kept_counts_for_what_was_asked_for_last_and_when(
     conn: Connection, run: Export, tmp_path: Path
 ) -> None:
+    """Whoever looks for copies of what was erased relies on it."""
     add(conn, "a", 1)
     run(span=Interval(MARCH, MARCH + timedelta(days=2)))
+    (before,) = manifest(tmp_path).files
     assert run().written == 0
     (file,) = manifest(tmp_path).files
+    assert file.exported_at > before.exported_at
     assert (file.start, file.end) == (MARCH, datetime(2026, 4, 1, tzinfo=UTC))
 
 
