@@ -25,6 +25,7 @@ _MEANING = {
     "records": "records in them",
     "new": "records of calls that the archive does not have",
     "completed": "calls that became complete",
+    "expired": "records of calls as old as those that were deleted by age, left out",
     "strangers": "records outside a recorder's extensions",
     "withheld": "records in a doubtful zone of calls that are better known",
     "skipped": "files of other XML",

@@ -30,6 +30,7 @@ _MEANING = {
     "open": "calls that it has without a record",
     "completed": "calls that became complete",
     "outside": "records of another time, left out",
+    "expired": "records of calls as old as those that were deleted by age, left out",
     "strangers": "records outside a recorder's extensions",
     "withheld": "records with doubtful times of calls that are better known, left out",
     "quarantined": "not understood, kept in quarantine",

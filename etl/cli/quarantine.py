@@ -131,4 +131,7 @@ def _chosen(connection: Connection, numbers: list[int] | None) -> list[int]:
 
 
 def _outcome(done: Retried) -> str:
-    return f"still not understood: {done.reason}" if done.reason else f"understood: {done.facts} facts"
+    if done.reason:
+        return f"still not understood: {done.reason}"
+    expired = f", {done.expired} of calls that were deleted by age" if done.expired else ""
+    return f"understood: {done.facts} facts{expired}"

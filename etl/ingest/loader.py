@@ -145,6 +145,8 @@ class Loader:
             batch, written = load.write(entries)
             self.sequence = load.sequence
             self._source.discard(self.sequence)
+            if written.expired:
+                self._log.warning("facts of calls that were deleted by age are left out", facts=written.expired)
             self._on_loaded(Loaded(written, self._waits(batch, written)))
 
     def _wait(self, load: _Load) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,8 +12,8 @@ from etl.config import Settings
 from etl.history.files import FileRead, Problem, read_file
 from etl.ingest.history import HistoryReader, Told
 from etl.jobs.zone_guard import ZoneGuard, withhold
-from etl.model import Quarantined, State
-from etl.store import quarantine, reconcile
+from etl.model import Fact, Quarantined, State
+from etl.store import gate, quarantine, reconcile
 from etl.store.database import Connection, name_of
 from etl.store.errors import translate
 from etl.store.write import Batch, Writer
@@ -81,12 +81,13 @@ class ChunkReader:
         outcome.counts.update(quarantined=len(told.quarantined) - accepted, discarded=accepted)
         outcome.counts.update(withheld=self._withheld(told))
         if self._writer is None:
-            outcome.counts.update(new=self._unknown(told))
+            facts = gate.unexpired(self._connection, told.facts)
+            outcome.counts.update(new=self._unknown(facts), expired=len(told.facts) - len(facts))
             return
         written = self._writer.write(Batch(told.facts, told.quarantined, strangers=told.strangers))
         completed = sum(count for (_, state), count in written.states.items() if state == State.COMPLETE)
         mended = quarantine.mended(self._connection, well, datetime.now(UTC))
-        outcome.counts.update(completed=completed, quarantined=written.refused, mended=mended)
+        outcome.counts.update(completed=completed, quarantined=written.refused, mended=mended, expired=written.expired)
 
     def _withheld(self, told: Told) -> int:
         """How many records are kept from what is better known: a wrong zone must not damage it."""
@@ -95,11 +96,11 @@ class ChunkReader:
         guard.check()
         return withhold(self._connection, told) if guard.doubtful else 0
 
-    def _unknown(self, told: Told) -> int:
+    def _unknown(self, facts: Sequence[Fact]) -> int:
         """How many records are of calls that the archive does not have."""
         connection = self._connection
         with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-            return len(told.facts) - len(reconcile.of_known_calls(cursor, told.facts, ()))
+            return len(facts) - len(reconcile.of_known_calls(cursor, facts, ()))
 
 
 def _add(told: Told, more: Told) -> None:

@@ -24,7 +24,7 @@ from etl.history.paging import Page
 from etl.ingest.history import HistoryReader, Told
 from etl.jobs.zone_guard import ZoneGuard, withhold
 from etl.model import Fact, Interval, Kind, Quarantined
-from etl.store import history_reads, quarantine
+from etl.store import gate, history_reads, quarantine
 from etl.store.backfill import Result
 from etl.store.database import Connection
 from etl.store.history_reads import Held, OpenGap, Read
@@ -168,8 +168,8 @@ class _Unread:
 class Intake:
     """Where all goes that a source says: behind the guard into the writer, or, without one, only into the counts.
 
-    `counts` go on from run to run: `records` read, of which `outside` lay elsewhere and were left, calls `completed`,
-    `strangers` that a recorder's filter leaves out, rows that could not be read and were `quarantined`, and rows
+    `counts` go on from run to run: `records` read, of which `outside` lay elsewhere and were left, and `expired` were
+    of calls as old as those that were deleted by age; calls `completed`, `strangers` that a recorder's filter leaves out, rows that could not be read and were `quarantined`, and rows
     `withheld` because their times are doubtful and the calls better known; without a writer how many calls are `new`,
     `known`, and known but without a record yet (`open`). What is shown leaves `unseen`, ids that somebody waits for.
     """
@@ -225,6 +225,7 @@ class Intake:
         batch = Batch(facts=waiting.facts, strangers=waiting.strangers, quarantined=waiting.quarantined)
         written = self.writer.write(batch)
         self.counts["completed"] += len(written.completed)
+        self.counts["expired"] += written.expired
         self.counts["quarantined"] += sum(written.quarantined.values())
         self.on_written(written)
 
@@ -234,7 +235,9 @@ class Intake:
         return (self._guard,) if self.run_guard is None else (self._guard, self.run_guard)
 
     def _count(self, told: Told) -> None:
-        states = history_reads.states(self.connection, {(fact.call_id, fact.id_time) for fact in told.facts})
+        facts = gate.unexpired(self.connection, told.facts)
+        states = history_reads.states(self.connection, {(fact.call_id, fact.id_time) for fact in facts})
+        self.counts["expired"] += len(told.facts) - len(facts)
         self.counts["new"] += states.get(None, 0)
         self.counts["known"] += sum(count for state, count in states.items() if state is not None)
         self.counts["open"] += sum(count for state, count in states.items() if state not in (None, "complete"))
@@ -270,6 +273,11 @@ class Reading:
     intake: Intake
     read_at: datetime
     settings: Settings
+    _kept_from: datetime | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        configured = expired_before(self.settings.retention.keep, self.read_at)
+        self._kept_from = gate.kept_from(self.connection, configured)
 
     @property
     def settled(self) -> datetime:
@@ -279,8 +287,7 @@ class Reading:
     @property
     def held(self) -> Held:
         """The calls that it has to show."""
-        kept_from = expired_before(self.settings.retention.keep, self.read_at)
-        return Held(self.source.name, self.settled, self.read_at, kept_from)
+        return Held(self.source.name, self.settled, self.read_at, self._kept_from)
 
     def read(self, spans: Spans, claims: Iterable[Claim]) -> None:
         """Read these spans, store what they show, and note in the claims which witnesses were among the rows."""

@@ -18,11 +18,13 @@ from etl.store.write import Batch, Writer
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What came of one row of quarantine: `reason` is empty if it was understood and its `facts` are stored."""
+    """What came of one row of quarantine: `reason` is empty if it was understood and its `facts` are stored, but for
+    `expired` ones of calls that were deleted by age."""
 
     id: int
     facts: int
     reason: str
+    expired: int = 0
 
 
 def retry(
@@ -34,13 +36,15 @@ def retry(
     """
     item, body = quarantine.show(connection, number)
     told, reason = _read(interpreter, history, item, body)
-    if not reason and Writer(connection).write(Batch(facts=told.facts, strangers=told.strangers)).refused:
-        reason = quarantine.REFUSED
+    expired = 0
+    if not reason:
+        written = Writer(connection).write(Batch(facts=told.facts, strangers=told.strangers))
+        reason, expired = quarantine.REFUSED if written.refused else "", written.expired
     if reason:
         return Retried(number, 0, reason)
     with connection.transaction():
         quarantine.resolve(connection, number, "retried", now)
-    return Retried(number, len(told.facts), "")
+    return Retried(number, len(told.facts), "", expired)
 
 
 def _read(interpreter: Interpreter, history: HistoryReader, item: Item, body: bytes) -> tuple[Told, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from etl.calls.retention import expired_before
+from etl.calls.retention import began, expired_before
 from etl.calls.verify import (
     Difference,
     Row,
@@ -22,6 +22,7 @@ from etl.fields import BY_NAME
 from etl.ingest.interpret import Interpreter
 from etl.model import FINISHED, Fact, Interval, Json, Kind, Record, Value
 from etl.protocol.documents import NotWellFormed
+from etl.store import gate
 from etl.store import verify as store
 from etl.store.database import Connection
 from etl.store.staging import Key
@@ -71,8 +72,8 @@ class Judge:
         self._interpreter = Interpreter(settings)
         self._span = span
         self.now = now
-        self.kept_from = expired_before(settings.retention.keep, now)
-        """Calls that started before this moment have expired; None where all are kept."""
+        self.kept_from = gate.kept_from(connection, expired_before(settings.retention.keep, now))
+        """Calls that began before this moment have expired; None where all are kept."""
 
     def of_history(self, shown: Mapping[Key, Shown]) -> dict[Key, Verdict]:
         """What is to be said of calls that the history shows."""
@@ -109,8 +110,7 @@ class Judge:
             return "unfinished"
         if row is None and not shown.wanted:
             return "filtered"
-        start = fact.values.get("start_time")
-        if row is None and self.kept_from and isinstance(start, datetime) and start < self.kept_from:
+        if row is None and self.kept_from and began([fact]) < self.kept_from:
             return "expired"
         return "compared"
 

@@ -67,11 +67,25 @@ def _cleared(cursor: Cursor, facts: Sequence[Fact]) -> list[Fact]:
     return [cleared(fact) if fact.call_id in erased else fact for fact in facts]
 
 
+def unexpired(connection: Connection, facts: Sequence[Fact]) -> list[Fact]:
+    """What of these facts would not be left out, for whoever stores nothing."""
+    before = expired_before(connection)
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        return _unexpired(cursor, facts, before) if before is not None else list(facts)
+
+
 def expired_before(connection: Connection) -> datetime | None:
     """Calls that began before were deleted by age; None where none ever was."""
     with translate(name_of(connection)), connection.transaction():
         row = connection.execute("SELECT before FROM cdr.expiry").fetchone()
     return row[0] if row else None
+
+
+def kept_from(connection: Connection, configured: datetime | None) -> datetime | None:
+    """Calls that began before need not be stored: by `retention.keep` as it is (None: all are kept), or since calls as
+    old were deleted when it was shorter."""
+    limits = (configured, expired_before(connection))
+    return max((each for each in limits if each is not None), default=None)
 
 
 def closed(connection: Connection, work: Callable[[Cursor], _T], attempts: int = _ATTEMPTS) -> _T:
