@@ -28,7 +28,7 @@ class Reader:
     def begin(self, snapshot: str, role: str | None = None) -> None:
         """See what the transaction sees that exported `snapshot`, and which must still be there. As `role` from then
         on. The snapshot stays when that transaction ends."""
-        with self._translated(), closing(self._connection.cursor()) as cursor:
+        with _translated(self._where), closing(self._connection.cursor()) as cursor:
             for statement in (
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
                 f"SET TRANSACTION SNAPSHOT '{snapshot}'",
@@ -41,7 +41,7 @@ class Reader:
 
         What ends the iteration early, an interrupt too, ends the statement; the transaction is then of no more use.
         """
-        with self._translated(), closing(self._connection.cursor()) as cursor, ThreadPoolExecutor(1) as thread:
+        with _translated(self._where), closing(self._connection.cursor()) as cursor, ThreadPoolExecutor(1) as thread:
             cursor.adbc_statement.set_options(**{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH)})
             try:
                 rows = thread.submit(_executed, cursor, statement).result()
@@ -53,24 +53,26 @@ class Reader:
                 cursor.adbc_cancel()  # the thread would go on for as long as the statement does
                 raise
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except adbc.Error as error:
-            raise of_state(error.sqlstate or LOST, _said(error), self._where) from error
-        except (OSError, pa.ArrowException) as error:  # in the middle of a stream ADBC has no SQLSTATE to offer
-            raise of_state(LOST, _said(error), self._where) from error
-
 
 @contextmanager
 def opened(url: str) -> Iterator[Reader]:
     """A reader for as long as the block lasts. Raises what `etl.store.database.connect` raises."""
     with connect(url):  # who cannot connect is told why by the other driver, which keeps passwords out of what it says
         pass
-    connection = postgresql.connect(conninfo_of(url, application="cdr export"), autocommit=True)
+    with _translated(safe_url(url)):
+        connection = postgresql.connect(conninfo_of(url, application="cdr export"), autocommit=True)
     with closing(connection):
         yield Reader(connection, safe_url(url))
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    try:
+        yield
+    except adbc.Error as error:
+        raise of_state(error.sqlstate or LOST, _said(error), where) from error
+    except (OSError, pa.ArrowException) as error:  # in the middle of a stream ADBC has no SQLSTATE to offer
+        raise of_state(LOST, _said(error), where) from error
 
 
 def _executed(cursor: adbc.Cursor, statement: str) -> Iterator[pa.RecordBatch]:

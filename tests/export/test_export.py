@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -447,6 +447,15 @@ def test_who_stops_waiting_does_not_wait_for_the_statement(database: str) -> Non
         timer.cancel()
         signal.signal(signal.SIGUSR1, before)
     assert time.monotonic() - began < 30
+
+
+def test_what_only_the_other_driver_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows no Kerberos, say; without the password of the URL."""
+    monkeypatch.setattr(arrow, "connect", lambda _: nullcontext())
+    url = "postgresql://someone:secret@/cdr?host=/nowhere"
+    with pytest.raises(DatabaseUnavailable, match="someone@/nowhere/cdr") as told, arrow.opened(url):
+        pass
+    assert "secret" not in str(told.value)
 
 
 def add_many(conn: Connection, count: int, name: str) -> None:
