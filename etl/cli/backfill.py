@@ -10,12 +10,14 @@ import typer
 from etl import config
 from etl.cli import backfill_history
 from etl.cli.archive import opened
+from etl.cli.audited import audited
 from etl.cli.common import ConfigOption, JsonOption, finish, note, print_json, safe, set_up_logging, table
 from etl.cli.progress import shown
 from etl.config import Settings
 from etl.errors import DatabaseError, UsageError
 from etl.history.files import Problem, Trouble
 from etl.jobs.backfill_files import Report, Watch, cores, import_files, preview
+from etl.model import Json
 from etl.store.database import require_schema
 
 app = typer.Typer(help="Import what only the history knows.", no_args_is_help=True)
@@ -78,7 +80,10 @@ def files(
             with shown("files") as progress:
                 watch = Watch(progress, _tell)
                 work = preview if dry_run else import_files
-                report = work(settings, archive.url, chosen, processes or cores(), watch)
+                target: dict[str, Json] = {"paths": [_text(str(path)) for path in chosen]}
+                with audited(archive, "backfill files", target, dry_run=dry_run) as effect:
+                    report = work(settings, archive.url, chosen, processes or cores(), watch)
+                    effect.update(report.counts)
         except KeyboardInterrupt:
             note("interrupted" if dry_run else "interrupted: the same command goes on from here")
             raise typer.Exit(1) from None

@@ -11,6 +11,7 @@ import typer
 
 from etl import config
 from etl.cli.archive import Archive, opened
+from etl.cli.audited import audited
 from etl.cli.common import ConfigOption, JsonOption, finish, note, print_json, set_up_logging, span, table
 from etl.cli.progress import shown
 from etl.config import Settings
@@ -19,6 +20,7 @@ from etl.jobs import backfill_gaps, backfill_http
 from etl.jobs.backfill_gaps import GapBackfill, GapReport
 from etl.jobs.backfill_http import HttpBackfill
 from etl.jobs.history import sources
+from etl.model import Json
 from etl.store.database import require_schema
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing.")]
@@ -62,7 +64,10 @@ def http(
         raise UsageError("no history over HTTP is configured: add [history.http] with its url")
     with _ready(settings, dry_run=dry_run) as archive, sources(settings) as histories, shown("http") as progress:
         job = HttpBackfill(settings, archive.connect, histories[0], on_progress=progress, on_resumed=_resumed)
-        report = job.preview(wanted) if dry_run else job.run(wanted)
+        target: dict[str, Json] = {"from": wanted.start.isoformat(), "to": wanted.end.isoformat()}
+        with audited(archive, "backfill http", target, dry_run=dry_run) as effect:
+            report = job.preview(wanted) if dry_run else job.run(wanted)
+            effect.update(report.counts)
     print_json(report) if as_json else _show_http(report)
     amiss = report.open_gaps or report.unresolved or report.counts.get("hidden")
     finish(4 if report.failure else 5 if amiss else 0)
@@ -88,7 +93,10 @@ def gaps(config_file: ConfigOption = None, dry_run: DryRun = False, as_json: Jso
         with archive.connect() as connection:
             todo = backfill_gaps.everything(connection, datetime.now(UTC))
         job = GapBackfill(settings, archive.connect, histories, on_progress=progress)
-        report = job.preview(todo) if dry_run else job.run(todo)
+        target: dict[str, Json] = {"gaps": len(todo.gaps), "calls": len(todo.calls)}
+        with audited(archive, "backfill gaps", target, dry_run=dry_run) as effect:
+            report = job.preview(todo) if dry_run else job.run(todo)
+            effect.update(report.counts, searched=report.searched, found=report.found)
     print_json(report) if as_json else _show_gaps(report, dry_run)
     finish(4 if report.failure else 5 if report.missing else 0)
 

@@ -10,10 +10,13 @@ from typing import Annotated
 import typer
 
 from etl import config
-from etl.cli.archive import opened
+from etl.cli.accept import whoever
+from etl.cli.archive import Archive, opened
 from etl.cli.common import ConfigOption, JsonOption, finish, note, print_json
 from etl.errors import SchemaMismatch, UsageError
-from etl.store import database, embedded, migrate
+from etl.model import Json
+from etl.store import audit, database, embedded, migrate
+from etl.store.audit import Author
 from etl.store.database import safe_url
 
 app = typer.Typer(help="The database: schema migrations and psql.", no_args_is_help=True)
@@ -31,6 +34,8 @@ def upgrade(config_file: ConfigOption = None, as_json: JsonOption = False) -> No
     with opened(config.load(config_file)) as archive:
         archive.start(upgrade=False)
         done = migrate.upgrade(archive.url)
+        if done.before != done.after or done.files:
+            _note_upgrade(archive, done)
         if as_json:
             print_json(done)
             return
@@ -41,6 +46,12 @@ def upgrade(config_file: ConfigOption = None, as_json: JsonOption = False) -> No
             for statement in done.administrator:
                 note(f"  {statement}")
             note("and runs 'cdr db upgrade' again")
+
+
+def _note_upgrade(archive: Archive, done: migrate.Upgraded) -> None:
+    effect: dict[str, Json] = {"before": done.before, "after": done.after, "files": [*done.files]}
+    with archive.connect() as connection, connection.transaction(), connection.cursor() as cursor:
+        audit.note(cursor, Author(whoever(), None), "db upgrade", {}, effect)
 
 
 @app.command()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from etl import config
+from etl.cli.accept import whoever
 from etl.cli.archive import opened
+from etl.cli.audited import audited
 from etl.cli.common import ConfigOption, JsonOption, data, finish, note, print_json, safe, table
 from etl.errors import UsageError
 from etl.ingest.history import HistoryReader
 from etl.ingest.interpret import Interpreter
 from etl.jobs.retry import Retried, retry
-from etl.store import quarantine
+from etl.model import Json
+from etl.store import audit, quarantine
+from etl.store.audit import Author
 from etl.store.database import Connection
 
 app = typer.Typer(help="What could not be understood, kept as it came.", no_args_is_help=True)
@@ -89,7 +94,12 @@ def retry_(
     with opened(settings) as archive, archive.connect() as connection:
         interpreter, history = Interpreter(settings), HistoryReader(settings)
         now = datetime.now(UTC)
-        done = [retry(connection, interpreter, history, number, now) for number in _chosen(connection, numbers)]
+        chosen = _chosen(connection, numbers)
+        with audited(archive, "quarantine retry", {"rows": [*chosen]}) as effect:
+            done = []
+            for number in chosen:
+                done.append(retry(connection, interpreter, history, number, now))
+                effect.update(_effect(done))
     if as_json:
         print_json(done)
     else:
@@ -113,6 +123,9 @@ def discard(
         with connection.transaction():
             for number in chosen:
                 quarantine.resolve(connection, number, "discarded", datetime.now(UTC))
+            with connection.cursor() as cursor:
+                effect: dict[str, Json] = {"discarded": len(chosen)}
+                audit.note(cursor, Author(whoever(), None), "quarantine discard", {"rows": [*chosen]}, effect)
     if as_json:
         print_json({"discarded": chosen})
     else:
@@ -128,6 +141,13 @@ def _chosen(connection: Connection, numbers: list[int] | None) -> list[int]:
     if numbers:
         return numbers
     return [item.id for item in quarantine.items(connection, limit=1_000_000)][::-1]
+
+
+def _effect(done: Sequence[Retried]) -> dict[str, Json]:
+    """What the audit says of it."""
+    understood = sum(not each.reason for each in done)
+    facts, expired = sum(each.facts for each in done), sum(each.expired for each in done)
+    return {"understood": understood, "left": len(done) - understood, "facts": facts, "expired": expired}
 
 
 def _outcome(done: Retried) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -9,8 +11,10 @@ from rich.live import Live
 
 from etl import config
 from etl.cli.archive import opened
+from etl.cli.audited import audited
 from etl.cli.common import ConfigOption, JsonOption, finish, moment, note, notes, print_json
 from etl.ingest.interpret import Interpreter
+from etl.model import Json
 from etl.store.rebuild import Rebuilt, Scope
 from etl.store.rebuild import rebuild as rebuilding
 
@@ -34,18 +38,25 @@ def rebuild(
     settings = config.load(config_file)
     scope = Scope(recorder, moment(from_), moment(to))
     done = Rebuilt()
+    target: dict[str, Json] = {"recorder": recorder, "from": _text(scope.start), "to": _text(scope.end)}
     with (
         opened(settings) as archive,
         archive.connect() as connection,
         Live(console=notes, transient=True) as live,
+        audited(archive, "rebuild", target, dry_run=dry_run) as effect,
     ):
         for done in rebuilding(connection, Interpreter(settings).reread, scope, dry_run=dry_run):
             live.update(_line(done, dry_run))
+            effect.update(asdict(done))
     if as_json:
         print_json(done)
     else:
         note(_line(done, dry_run))
     finish(5 if done.unreadable else 0)
+
+
+def _text(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
 
 
 def _line(done: Rebuilt, dry_run: bool) -> str:

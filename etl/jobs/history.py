@@ -169,7 +169,8 @@ class Intake:
     """Where all goes that a source says: behind the guard into the writer, or, without one, only into the counts.
 
     `counts` go on from run to run: `records` read, of which `outside` lay elsewhere and were left, and `expired` were
-    of calls as old as those that were deleted by age; calls `completed`, `strangers` that a recorder's filter leaves out, rows that could not be read and were `quarantined`, and rows
+    of calls as old as those that were deleted by age; calls `completed`, `strangers` that a recorder's filter leaves
+    out, rows that could not be read and were `quarantined`, and rows
     `withheld` because their times are doubtful and the calls better known; without a writer how many calls are `new`,
     `known`, and known but without a record yet (`open`). What is shown leaves `unseen`, ids that somebody waits for.
     """

@@ -53,6 +53,8 @@ _FINISH = """
 UPDATE cdr.verify_run SET result = %s, told = %s, counts = %s, finished_at = clock_timestamp() WHERE id = %s
 """
 
+_EFFECT = "UPDATE cdr.audit SET effect = %s WHERE action = 'verify --repair' AND target->>'run' = %s"
+
 _TEMPORARY = """
 DROP TABLE IF EXISTS pg_temp.verify_shown, pg_temp.verify_found, pg_temp.verify_scope;
 CREATE TEMPORARY TABLE verify_shown (
@@ -85,6 +87,7 @@ def finish(
     """Note how a run ended; `told` says why it failed."""
     with translate(name_of(connection)), connection.transaction():
         connection.execute(_FINISH, [result, told, Jsonb(dict(counts)), run])
+        connection.execute(_EFFECT, [Jsonb(dict(counts)), str(run)])
 
 
 # Rows, as they stand and as they follow from their facts ----------------------------------------------------------

@@ -75,7 +75,7 @@ def test_a_document_that_the_dialect_cannot_place_becomes_a_call_when_that_is_me
     assert "still not understood" in vain.out
     mended = configure(embedded_database, '[recorder_defaults]\ndialect = { call_start = "CallBegin" }', alpha=1)
     done = here("quarantine", "retry", "--all", "--json", "--config", str(mended))
-    assert (done.code, json.loads(done.out)) == (0, [{"id": int(number), "facts": 1, "reason": ""}])
+    assert (done.code, json.loads(done.out)) == (0, [{"id": int(number), "facts": 1, "reason": "", "expired": 0}])
     assert rows() == [(CALL, "alpha", datetime(2011, 3, 24, 14, 2, 19, 673000, UTC), RECEIVED)]
     assert json.loads(here("quarantine", "list", "--json", "--config", str(mended)).out) == []
     again = here("quarantine", "retry", number, "--config", str(mended))
