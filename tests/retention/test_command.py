@@ -1,0 +1,165 @@
+"""`cdr retention` as a user gives it: what it prints, how it ends, and what it leaves in the audit."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from support.postgres import Server
+from support.retention import OLD, YOUNG, Archive, make
+
+from etl.calls.ids import UNTIMED
+from etl.cli.main import run
+from etl.lake.folder import WHOLE
+from etl.lake.manifest import File, Manifest
+from etl.store import gate
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(embedded_server: Server) -> Server:
+    """One server will do: the SQL is tested elsewhere."""
+    return embedded_server
+
+
+@pytest.fixture
+def cdr(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command; its exit code and what it said on stdout and stderr."""
+    file = tmp_path / "cdr.toml"
+    file.write_text(f'[database]\nurl = "{archive.url}"\n[retention]\nkeep = "5y"\n[worker]\ndata_dir = "var"\n')
+    monkeypatch.setenv("CDR_CONFIG", str(file))
+
+    def command(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["cdr", *words])
+        capsys.readouterr()
+        try:
+            run()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return command
+
+
+Cdr = Callable[..., tuple[int, str, str]]
+AGO = datetime.now(UTC) - timedelta(days=6 * 366)
+
+
+def test_apply_deletes_what_the_configuration_says(archive: Archive, cdr: Cdr) -> None:
+    archive.store(make("a", AGO), make("b", datetime.now(UTC)))
+    code, out, _ = cdr("retention", "apply", "--dry-run", "--json")
+    assert (code, json.loads(out)["counts"]["calls"], archive.calls) == (0, 1, ["a", "b"])
+    code, out, _ = cdr("retention", "apply", "--json")
+    assert (code, json.loads(out)["counts"]["calls"], archive.calls) == (0, 1, ["b"])
+    assert gate.expired_before(archive.conn) is not None
+
+
+def test_without_a_limit_nothing_is_deleted_and_the_key_is_named(cdr: Cdr, tmp_path: Path) -> None:
+    file = tmp_path / "cdr.toml"
+    file.write_text(file.read_text().replace('[retention]\nkeep = "5y"\n', ""))
+    code, _, err = cdr("retention", "apply")
+    assert code == 2
+    assert "retention.keep" in err
+
+
+def test_a_hold_is_set_listed_and_released(archive: Archive, cdr: Cdr) -> None:
+    archive.store(make("a", OLD, source_caller_id="1000"), make("b", OLD))
+    code, out, err = cdr("retention", "hold", "--party", "1000", "--reason", "a case")
+    assert (code, out) == (0, "1\n")
+    assert "covers 1 calls" in err
+    assert "1000" in cdr("retention", "list")[1]
+    assert cdr("retention", "apply")[0] == 0
+    assert archive.calls == ["a"]
+    assert cdr("retention", "release", "1", "--reason", "closed")[0] == 0
+    assert cdr("retention", "release", "1", "--reason", "closed")[0] == 2
+    assert json.loads(cdr("retention", "list", "--json")[1]) == []
+    assert len(json.loads(cdr("retention", "list", "--released", "--json")[1])) == 1
+    assert all("1000" not in row[0] for row in archive.rows("SELECT a::text FROM cdr.audit a"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--call", "a", "--party", "b"],
+        ["--call", " "],
+        ["--party", " "],
+        ["--from", "2026-03-01T00:00Z"],
+        ["--from", "2026-03-02T00:00Z", "--to", "2026-03-01T00:00Z"],
+        ["--party", "case"],
+    ],
+)
+def test_a_hold_that_names_nothing_or_too_much_is_refused(cdr: Cdr, words: list[str]) -> None:
+    assert cdr("retention", "hold", "--reason", "a case", *words)[0] == 2
+
+
+def test_a_span_is_held_for_one_recorder(archive: Archive, cdr: Cdr) -> None:
+    archive.store(make("a", OLD), make("b", OLD, recorder="ny-2"), make("c", OLD + timedelta(days=2)))
+    words = ("--from", OLD.isoformat(), "--to", (OLD + timedelta(days=1)).isoformat(), "--recorder", "ny-1")
+    assert json.loads(cdr("retention", "hold", "--reason", "a case", *words, "--json")[1]) == {"hold": 1, "covers": 1}
+    cdr("retention", "apply")
+    assert archive.calls == ["a"]
+
+
+def test_erase_ends_with_5_while_something_of_the_party_is_held(archive: Archive, cdr: Cdr) -> None:
+    archive.store(make("a", source_name="John"), make("b", source_name="John"))
+    cdr("retention", "hold", "--call", "a", "--reason", "a case")
+    code, out, _ = cdr("retention", "erase", "--party", "John", "--reason", "asked", "--json")
+    assert (code, json.loads(out)["counts"]["held"]) == (5, 1)
+    cdr("retention", "release", "1", "--reason", "closed")
+    assert cdr("retention", "erase", "--party", "John", "--reason", "asked")[0] == 0
+
+
+def note_export(archive: Archive, folder: Path, host: str, at: datetime) -> None:
+    archive.change(
+        "INSERT INTO cdr.export (folder, host, from_time, to_time, masked, who, started_at, finished_at)"
+        " VALUES (%s, %s, %s, %s, false, 'w', %s, %s)",
+        str(folder), host, YOUNG, YOUNG + timedelta(days=1), at, at,
+    )  # fmt: skip
+
+
+def test_exported_files_that_show_an_erased_call_are_named(archive: Archive, cdr: Cdr, tmp_path: Path) -> None:
+    at = datetime.now(UTC) - timedelta(hours=1)
+    files = []
+    for recorder in ("ny-1", "ny-2"):
+        path = f"calls/month=2024-05/recorder={recorder}/calls.parquet"
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(b"x")
+        span = (YOUNG, YOUNG + timedelta(days=1))
+        files.append(File(path, "2024-05", recorder, *span, 1, 1, "", None, None, "", "", at))
+    (tmp_path / WHOLE).write_text(Manifest(False, "0004", *span, at, tuple(files)).dump())
+    archive.store(make("a", id_time=UNTIMED, source_name="John"), make("b", recorder="ny-2"))
+    note_export(archive, tmp_path, socket.gethostname(), at)
+    note_export(archive, tmp_path, "elsewhere", at)
+    code, out, _ = cdr("retention", "erase", "--party", "John", "--reason", "asked", "--json")
+    copies = json.loads(out)["copies"]
+    assert code == 5
+    assert {copy["host"]: copy["files"] for copy in copies} == {
+        socket.gethostname(): [files[0].path],
+        "elsewhere": None,
+    }
+    (tmp_path / files[0].path).unlink()
+    note_export(archive, tmp_path, "elsewhere", datetime.now(UTC) + timedelta(minutes=1))
+    assert cdr("retention", "erase", "--party", "John", "--reason", "asked", "--json")[0] == 0
+
+
+def test_every_maintenance_command_leaves_its_mark(archive: Archive, cdr: Cdr, tmp_path: Path) -> None:
+    archive.store(make("a", source_name="John"))
+    (tmp_path / "media").mkdir()
+    assert cdr("backfill", "files", str(tmp_path / "media"))[0] == 0
+    assert cdr("quarantine", "discard", "--all")[0] == 0
+    assert cdr("quarantine", "retry", "--all")[0] == 0
+    cdr("rebuild")
+    assert cdr("rebuild", "--dry-run")[0] in (0, 5)
+    actions = [row[0] for row in archive.rows("SELECT action FROM cdr.audit ORDER BY id")]
+    assert actions == ["backfill files", "quarantine discard", "quarantine retry", "rebuild"]
+    assert archive.rows("SELECT effect->>'calls' FROM cdr.audit WHERE action = 'rebuild'") == [("1",)]
