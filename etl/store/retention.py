@@ -14,6 +14,7 @@ from zlib import decompress
 
 import psycopg
 
+from etl.errors import DatabaseRefused
 from etl.store import gate, merge
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import DatabaseConflict, translate
@@ -59,9 +60,9 @@ WHERE i.inhparent = 'cdr.call'::regclass AND c.relname ~ '^call_[0-9]{4}_[0-9]{2
 ORDER BY 1
 """
 
-_STAYS = f"SELECT EXISTS (SELECT FROM cdr.this_month c WHERE NOT {_EXPIRED} OR {HELD})"
-_CALLS = "SELECT count(*) FROM cdr.this_month"
-_DROP = "DROP TABLE IF EXISTS cdr.this_month"
+_STAYS = f"SELECT EXISTS (SELECT FROM cdr.call c WHERE within(c) AND (NOT {_EXPIRED} OR {HELD}))"
+_CALLS = "SELECT count(*) FROM cdr.call c WHERE within(c)"
+_DROP = "DROP TABLE IF EXISTS cdr.{parent}_{first:%Y_%m}"
 
 _TRIES = 3
 _LOOK = "5s"
@@ -70,11 +71,6 @@ _LOOK = "5s"
 
 class _TooMuch(Exception):
     """A month cannot be looked through while others wait."""
-
-
-def _of(statement: str, parent: str, first: date) -> bytes:
-    """A statement about a partition."""
-    return statement.replace("this_month", f"{parent}_{first:%Y_%m}").encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +98,18 @@ def months(connection: Connection, before: datetime) -> Iterator[Month]:
 
 def _droppable(cursor: Cursor, first: date, before: datetime) -> int | None:
     """How many calls a month has; None if one of them must stay."""
-    if cursor.execute(_of(_STAYS, "call", first), {"before": before}).fetchone() != (False,):
+    month = [datetime(first.year, first.month, 1, tzinfo=UTC)]
+    if cursor.execute(merge.within(_STAYS, month).encode(), {"before": before}).fetchone() != (False,):
         return None
-    row = cursor.execute(_of(_CALLS, "call", first)).fetchone()
+    row = cursor.execute(merge.within(_CALLS, month).encode()).fetchone()
     return int(row[0]) if row else 0
 
 
 def drop(connection: Connection, month: Month, before: datetime) -> int | None:
     """Drop the partitions of a month, of facts and calls alike; how many calls that were.
 
-    None if it cannot be done now: a call in it must stay after all, somebody reads calls all the time, or there is too
-    much to look through while writers wait.
+    None if it cannot be done now: a call in it must stay after all, somebody reads calls all the time, there is too
+    much to look through while writers wait, or this user does not own the tables.
     """
 
     def work(cursor: Cursor) -> int | None:
@@ -123,12 +120,12 @@ def drop(connection: Connection, month: Month, before: datetime) -> int | None:
             raise _TooMuch from None
         if calls is not None:
             for parent in ("fact", "call"):  # in the order in which the merge touches them
-                cursor.execute(_of(_DROP, parent, month.first))
+                cursor.execute(_DROP.format(parent=parent, first=month.first).encode())
         return calls
 
     try:
         return gate.closed(connection, work, _TRIES)
-    except (DatabaseConflict, _TooMuch):
+    except (DatabaseConflict, DatabaseRefused, _TooMuch):
         return None
 
 

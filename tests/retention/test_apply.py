@@ -197,6 +197,16 @@ def test_who_reads_calls_for_long_keeps_a_month_but_not_its_calls(
     assert apply(archive.conn, CUTOFF, CLERK).counts["months"] == 1
 
 
+def test_who_does_not_own_the_tables_deletes_row_by_row(archive: Archive, another: Callable[[], Connection]) -> None:
+    archive.store(make("a", OLD))
+    clerk = another()
+    with clerk.transaction():
+        clerk.execute("SET ROLE cdr_writer")
+    report = apply(clerk, CUTOFF, CLERK)
+    assert (report.counts["months"], report.counts["calls"]) == (0, 1)
+    assert archive.calls == []
+
+
 def test_a_writer_under_way_is_waited_for_and_one_that_comes_later_brings_nothing_back(
     archive: Archive, another: Callable[[], Connection]
 ) -> None:
