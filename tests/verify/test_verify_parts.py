@@ -252,3 +252,11 @@ def test_values_of_calls_are_not_kept(world: World) -> None:
     kept = world.rows("SELECT f::text FROM cdr.verify_finding f") + world.rows("SELECT r::text FROM cdr.verify_run r")
     assert len(kept) == 2
     assert not any("Secret" in row[0] for row in kept)
+
+
+def test_what_was_deleted_by_age_is_expired_even_if_all_is_kept_by_now(world: World) -> None:
+    world.change("INSERT INTO cdr.expiry (id, before) VALUES (1, %s)", SPAN.start)
+    span = Interval(SPAN.start - timedelta(hours=1), SPAN.end)
+    assert world.verify([Call(-1)], span=span).counts == {"expired": 1}
+    assert world.verify([Call(-1)], span=span, repair=True).counts == {"expired": 1}
+    assert world.rows("SELECT count(*) FROM cdr.call") == [(0,)]
