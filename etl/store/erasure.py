@@ -112,17 +112,24 @@ FROM {_KEYS} CROSS JOIN LATERAL (
 _CLEARED = (*sorted(PERSONAL), "attributes", "element", "digest")
 
 _CLEAR_FACTS = f"""
-UPDATE cdr.fact f SET {", ".join(f"{name} = s.{name}" for name in _CLEARED)} FROM {merge.STAGED} s
-WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = s.kind AND within(f)
+INSERT INTO cdr.fact AS f ({", ".join(merge.STAGED_COLUMNS)}, first_observed_at)
+SELECT {", ".join(merge.STAGED_COLUMNS)}, observed_at FROM {merge.STAGED}
+ON CONFLICT ({merge.KEY}, kind) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _CLEARED)}
 """
+"""The facts are there; it is written as an insert because that finds each by its key."""
 
 _CLEAR_CALLS = f"""
 UPDATE cdr.call c SET {", ".join(f"{name} = NULL" for name in sorted(PERSONAL))}, attributes = '{{}}',
     recorded_at = statement_timestamp()
 FROM {_KEYS} WHERE c.call_id = k.call_id AND c.id_time = k.id_time AND within(c)
-  AND (c.attributes <> '{{}}' OR num_nonnulls({", ".join(f"c.{name}" for name in sorted(PERSONAL))}) > 0)
 """
-"""What does not follow from facts, where somebody changed a row by hand."""
+
+_CHANGED = f"""
+SELECT c.call_id, c.id_time FROM {_KEYS} CROSS JOIN LATERAL (
+    SELECT * FROM cdr.call c WHERE c.call_id = k.call_id AND c.id_time = k.id_time AND within(c) OFFSET 0
+) c WHERE c.attributes <> '{{}}' OR num_nonnulls({", ".join(f"c.{name}" for name in sorted(PERSONAL))}) > 0
+"""
+"""What is personal still, though it follows from no fact: somebody changed a row by hand."""
 
 
 def erase(connection: Connection, page: int = PAGE) -> Iterator[int]:
@@ -157,10 +164,11 @@ class _Page:
         cursor.execute(_TOMBSTONE, [[key[0] for key in free]])
         staging.stage(cursor, [cleared(_fact(row)) for row in _run(cursor, _FACTS, free).fetchall()])
         times = [key[1] for key in free]
-        cursor.execute(merge.within(_CLEAR_FACTS, times).encode(), prepare=False)
+        cursor.execute(_CLEAR_FACTS)
         values = [[key[0] for key in free], times]
         cursor.execute(merge.within(merge.UPDATE_THESE, times).encode(), values, prepare=False)
-        _run(cursor, _CLEAR_CALLS, free)
+        if changed := _run(cursor, _CHANGED, free).fetchall():
+            _run(cursor, _CLEAR_CALLS, changed)
         return len(free)
 
 
