@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 from support.postgres import Server
 from support.retention import OLD, YOUNG, Archive, make
 
@@ -30,7 +31,7 @@ def server(embedded_server: Server) -> Server:
 @pytest.fixture
 def cdr(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs a command; its exit code and what it said on stdout and stderr."""
     file = tmp_path / "cdr.toml"
     file.write_text(f'[database]\nurl = "{archive.url}"\n[retention]\nkeep = "5y"\n[worker]\ndata_dir = "var"\n')
@@ -47,7 +48,8 @@ def cdr(
         said = capsys.readouterr()
         return code, said.out, said.err
 
-    return command
+    yield command
+    structlog.reset_defaults()  # a command logs to the stderr of its test, which is closed by now
 
 
 Cdr = Callable[..., tuple[int, str, str]]
