@@ -60,7 +60,8 @@ WHERE i.inhparent = 'cdr.call'::regclass AND c.relname ~ '^call_[0-9]{4}_[0-9]{2
 ORDER BY 1
 """
 
-_STAYS = f"SELECT EXISTS (SELECT FROM cdr.call c WHERE within(c) AND (NOT {_EXPIRED} OR {HELD}))"
+_STAYS = f"SELECT EXISTS (SELECT FROM cdr.call c WHERE within(c) AND ({_EXPIRED} IS NOT TRUE OR {HELD}))"
+"""Not true: what has no start has not expired by it, and that is null, not false."""
 _CALLS = "SELECT count(*) FROM cdr.call c WHERE within(c)"
 _DROP = "DROP TABLE IF EXISTS cdr.{parent}_{first:%Y_%m}"
 

@@ -47,6 +47,15 @@ def test_a_month_with_a_younger_call_stays_and_its_old_calls_go(archive: Archive
     assert archive.rows("SELECT call_id FROM cdr.fact") == [("b",)]
 
 
+def test_a_month_is_not_dropped_with_a_call_that_has_no_start_and_ended_later(archive: Archive) -> None:
+    """Such a call was not seen to stay: its start, being null, is neither before the limit nor after it."""
+    ended = make("b", None, Kind.END, end_time=YOUNG, seen=YOUNG, id_time=OLD)
+    archive.store(make("a", OLD), ended)
+    report = apply(archive.conn, CUTOFF, CLERK)
+    assert (report.counts["months"], report.counts["calls"]) == (0, 1)
+    assert archive.calls == ["b"]
+
+
 def test_the_month_of_the_cutoff_is_divided(archive: Archive) -> None:
     middle = datetime(2017, 6, 15, tzinfo=UTC)
     archive.store(make("a", middle - timedelta(microseconds=1)), make("b", middle))
