@@ -101,6 +101,23 @@ def test_pseudonyms_are_the_same_in_all_views_and_group_as_the_values_do(archive
     assert rows(alice, pairs) == [(True, 17)]
 
 
+@pytest.mark.parametrize("hashed", ["on", "off"])
+def test_the_order_of_rows_does_not_tell_an_analyst_the_order_of_extensions(archive: As, hashed: str) -> None:
+    """Who knows the dial plan would read each extension from its place. With another key the places are others."""
+    owner, alice = archive("postgres"), archive("alice")
+    for number in range(20):
+        insert(owner, f"call-{number}", {"recorded_extension": f"{1000 + number}"})
+    rows(alice, "SELECT set_config('enable_hashagg', %s, false)", hashed)
+    orders = []
+    for _ in range(2):
+        key = rows(owner, "UPDATE cdr.mask_key SET secret = sha256(secret) RETURNING secret")[0][0]
+        named = {"#" + sha256(key + str(each).encode()).hexdigest()[:16]: each for each in range(1000, 1020)}
+        seen = rows(alice, "SELECT extension FROM report.extension_usage WHERE day = '2024-05-01'")
+        orders.append([named[row[0]] for row in seen if row[0] in named])
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(1000, 1020))
+    assert orders[0] != orders[1]
+
+
 def test_two_archives_on_one_server_have_different_pseudonyms(archive: As) -> None:
     """For each has a key of its own; this one is exchanged for that of another."""
     before = calls(archive("alice"))["full"]["source_name"]
