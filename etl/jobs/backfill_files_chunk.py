@@ -13,7 +13,7 @@ from etl.history.files import FileRead, Problem, read_file
 from etl.ingest.history import HistoryReader, Told
 from etl.jobs.zone_guard import ZoneGuard, withhold
 from etl.model import Fact, Quarantined, State
-from etl.store import gate, quarantine, reconcile
+from etl.store import gate, quarantine
 from etl.store.database import Connection, name_of
 from etl.store.errors import translate
 from etl.store.write import Batch, Writer
@@ -100,7 +100,7 @@ class ChunkReader:
         """How many records are of calls that the archive does not have."""
         connection = self._connection
         with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-            return len(facts) - len(reconcile.of_known_calls(cursor, facts, ()))
+            return len(facts) - len(gate.of_known_calls(cursor, facts, ()))
 
 
 def _add(told: Told, more: Told) -> None:

@@ -7,17 +7,18 @@ was erased, and nothing that was deleted comes back from a batch that was under 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from etl.calls.erasure import cleared
+from etl.calls.ids import canonical
+from etl.calls.parties import said, words
 from etl.calls.retention import old
 from etl.model import Fact
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import DatabaseConflict, translate
-from etl.store.reconcile import of_known_calls
 
 _T = TypeVar("_T")
 
@@ -47,11 +48,15 @@ class Admitted:
 
 def admit(cursor: Cursor, facts: Sequence[Fact]) -> Admitted:
     """Pass the gate with facts: what is too old and not stored stays outside, what was erased comes in cleared."""
-    cursor.execute(_PASS, prepare=False)
-    cursor.nextset()
-    before, erased = cursor.fetchone() or (None, False)
+    before, erased = _passed(cursor)
     kept = _unexpired(cursor, facts, before) if before is not None else list(facts)
     return Admitted(_cleared(cursor, kept) if erased else kept, len(facts) - len(kept))
+
+
+def _passed(cursor: Cursor) -> tuple[datetime | None, bool]:
+    cursor.execute(_PASS, prepare=False)
+    cursor.nextset()
+    return cursor.fetchone() or (None, False)
 
 
 def _unexpired(cursor: Cursor, facts: Sequence[Fact], before: datetime) -> list[Fact]:
@@ -65,6 +70,35 @@ def _unexpired(cursor: Cursor, facts: Sequence[Fact], before: datetime) -> list[
 def _cleared(cursor: Cursor, facts: Sequence[Fact]) -> list[Fact]:
     erased = {row[0] for row in cursor.execute(_ERASED, [list({fact.call_id for fact in facts})])}
     return [cleared(fact) if fact.call_id in erased else fact for fact in facts]
+
+
+_KNOWN = """
+SELECT k.number FROM unnest(%s::text[], %s::timestamptz[]) WITH ORDINALITY k (call_id, id_time, number)
+CROSS JOIN LATERAL (SELECT FROM cdr.call WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0) known
+"""
+
+
+def of_known_calls(cursor: Cursor, strangers: Sequence[Fact], at_hand: Collection[tuple[str, datetime]]) -> list[Fact]:
+    """Those facts whose calls are stored, or are `at_hand` to be stored beside them."""
+    if not strangers:
+        return []
+    rows = cursor.execute(_KNOWN, [[fact.call_id for fact in strangers], [fact.id_time for fact in strangers]])
+    known = {row[0] for row in rows}
+    return [
+        fact for number, fact in enumerate(strangers, 1) if number in known or (fact.call_id, fact.id_time) in at_hand
+    ]
+
+
+def any_erased(cursor: Cursor) -> bool:
+    """Pass the gate with documents that are no facts: whether any call was erased, so that they must be looked into."""
+    return _passed(cursor)[1]
+
+
+def names_erased(cursor: Cursor, document: bytes, about: str | None = None) -> bool:
+    """Whether a document names an erased call, or is known to be about one. Reads all of it."""
+    named = words(said(document)) | ({about} if about is not None else set())
+    ids = [canonical(each) for each in named if "\0" not in each]
+    return cursor.execute(_ERASED, [ids]).fetchone() is not None
 
 
 def unexpired(connection: Connection, facts: Sequence[Fact]) -> list[Fact]:

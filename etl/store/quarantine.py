@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from sqlalchemy import Select, func, select, update
 
 from etl.errors import UsageError
 from etl.model import Fact, Json, Kind, Quarantined
-from etl.store import schema
+from etl.store import gate, schema
 from etl.store.database import Connection, Cursor, name_of, run
 from etl.store.errors import translate
 
@@ -34,6 +34,8 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (digest) DO NOTHING
 """
 
 _DISCARDED = "SELECT count(*) FROM cdr.quarantine WHERE digest = ANY(%s) AND state = 'discarded'"
+
+_NAMING = ("kind", "call_id", "sqlstate", "error")
 
 _FILES = "SELECT EXISTS (SELECT FROM cdr.quarantine WHERE state = 'open' AND note->>'kind' = 'file')"
 
@@ -53,6 +55,8 @@ def digest(found: Quarantined) -> bytes:
     for part in (found.recorder or "", found.origin, moment):
         content.update(part.encode(errors="surrogatepass") + b"\0")
     content.update(found.body)
+    if "erased" in found.note:
+        content.update(str(found.note.get("call_id")).encode(errors="surrogatepass"))
     return content.digest()
 
 
@@ -70,20 +74,42 @@ def refused(fact: Fact, error: Exception) -> Quarantined:
 
 
 def add(cursor: Cursor, found: Sequence[Quarantined]) -> Counter[tuple[str | None, str]]:
-    """Store what is new of it, in one order for all writers; the number of rows added by recorder and reason."""
+    """Store what is new of it, in one order for all writers; the number of rows added by recorder and reason.
+
+    What names an erased call is kept without its document, and its note says `erased`.
+    """
     added: Counter[tuple[str | None, str]] = Counter()
-    for identity, each in sorted({digest(each): each for each in found}.items(), key=lambda item: item[0]):
+    kept = _without_erased(cursor, found)
+    for identity, each in sorted({digest(each): each for each in kept}.items(), key=lambda item: item[0]):
         cursor.execute(_ADD, _row(identity, each))
         added[each.recorder, each.reason] += cursor.rowcount
     return +added
+
+
+def _without_erased(cursor: Cursor, found: Sequence[Quarantined]) -> list[Quarantined]:
+    if not found or not gate.any_erased(cursor):
+        return list(found)
+    return [_cleared(each) if _names_erased(cursor, each) else each for each in found]
+
+
+def _names_erased(cursor: Cursor, found: Quarantined) -> bool:
+    about = found.note.get("call_id")
+    return gate.names_erased(cursor, found.body, about if isinstance(about, str) else None)
+
+
+def _cleared(found: Quarantined) -> Quarantined:
+    """Of its note only what it is and of which call; whatever else was noted may come from the document."""
+    note = {key: value for key, value in found.note.items() if key in _NAMING}
+    return replace(found, body=b"", note={**note, "erased": True})
 
 
 def discarded(connection: Connection, found: Sequence[Quarantined]) -> int:
     """How many of these are known and were discarded: somebody has looked at them."""
     if not found:
         return 0
-    with translate(name_of(connection)), connection.transaction():
-        row = connection.execute(_DISCARDED, [[digest(each) for each in found]]).fetchone()
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        known = [digest(each) for each in _without_erased(cursor, found)]
+        row = cursor.execute(_DISCARDED, [known]).fetchone()
     return int(row[0]) if row else 0
 
 

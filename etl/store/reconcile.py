@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+from zlib import decompress
 
 from etl.calls.ids import id_time
 from etl.calls.reconcile import Action, Stored
 from etl.model import FINISHED, Fact, Kind, State
+from etl.store import gate
 from etl.store.amiss import NOTHING, Amiss, amiss
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import translate
@@ -112,23 +114,6 @@ def news(cursor: Cursor, sightings: Sequence[Fact], at_hand: Collection[tuple[st
     return found
 
 
-_KNOWN = """
-SELECT k.number FROM unnest(%s::text[], %s::timestamptz[]) WITH ORDINALITY k (call_id, id_time, number)
-CROSS JOIN LATERAL (SELECT FROM cdr.call WHERE call_id = k.call_id AND id_time = k.id_time OFFSET 0) known
-"""
-
-
-def of_known_calls(cursor: Cursor, strangers: Sequence[Fact], at_hand: Collection[tuple[str, datetime]]) -> list[Fact]:
-    """Those facts whose calls are stored, or are `at_hand` to be stored beside them."""
-    if not strangers:
-        return []
-    rows = cursor.execute(_KNOWN, [[fact.call_id for fact in strangers], [fact.id_time for fact in strangers]])
-    known = {row[0] for row in rows}
-    return [
-        fact for number, fact in enumerate(strangers, 1) if number in known or (fact.call_id, fact.id_time) in at_hand
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run that has begun."""
@@ -154,9 +139,13 @@ def add_actions(
     outcomes: Mapping[str, str],
     lists: Sequence[bytes] = (),
 ) -> None:
-    """Store what the run does, with the `lists` that prove its absences, as received (zlib)."""
-    first, second, *_ = (*lists, None, None)
+    """Store what the run does, with the `lists` that prove its absences, as received (zlib).
+
+    Lists that show an erased call are not kept.
+    """
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        shown = gate.any_erased(cursor) and any(gate.names_erased(cursor, decompress(each)) for each in lists)
+        first, second, *_ = (None, None) if shown else (*lists, None, None)
         cursor.execute(
             "UPDATE cdr.reconcile_run SET first_list = %s, second_list = %s WHERE id = %s", [first, second, run.id]
         )

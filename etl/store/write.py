@@ -153,7 +153,7 @@ class Writer:
         sightings = reconcile.news(cursor, batch.sightings, at_hand)
         at_hand |= {(fact.call_id, fact.id_time) for fact in sightings}
         strange = [*batch.strangers, *reconcile.news(cursor, batch.strange_sightings, at_hand)]
-        facts = [*batch.facts, *sightings, *reconcile.of_known_calls(cursor, strange, at_hand)]
+        facts = [*batch.facts, *sightings, *gate.of_known_calls(cursor, strange, at_hand)]
         return sorted(facts, key=lambda fact: (fact.call_id, fact.id_time))
 
 

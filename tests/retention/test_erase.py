@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 from zlib import compress
 
 import pytest
@@ -16,7 +17,7 @@ from etl.fields import FIELDS, PERSONAL
 from etl.ingest.interpret import Interpreter
 from etl.jobs.retention import apply, erase
 from etl.model import Fact, Kind, Quarantined
-from etl.store import erasure, holds
+from etl.store import erasure, holds, reconcile
 from etl.store.database import Connection
 from etl.store.elements import ERASED
 from etl.store.explain import explain
@@ -116,6 +117,20 @@ def test_a_party_is_matched_as_a_whole(archive: Archive) -> None:
         number = holds.hold(archive.conn, Wanted(party=party), CLERK)
         assert holds.covered(archive.conn, number) == found, (stored, party)
         holds.release(archive.conn, number, CLERK)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_document_with_a_nul_byte_stops_no_erasure(archive: Archive, dry_run: bool) -> None:
+    documents = [Quarantined(YOUNG, "ny-1", "stream", "garbage", body) for body in (b"\0abc", b"\0 John", b"Id=a\0")]
+    archive.writer.write(Batch(quarantined=documents))
+    assert erase(archive.conn, "John", CLERK, dry_run=dry_run).counts["documents"] == 1
+
+
+def test_a_party_with_a_nul_byte_is_refused(archive: Archive) -> None:
+    with pytest.raises(UsageError, match="NUL"):
+        erase(archive.conn, "Jo\0hn", CLERK)
+    with pytest.raises(UsageError, match="NUL"):
+        holds.hold(archive.conn, Wanted(party="Jo\0hn"), CLERK)
 
 
 def test_held_calls_are_left_alone_and_counted(archive: Archive) -> None:
@@ -255,6 +270,50 @@ def test_lists_of_reconciliation_that_show_an_erased_call_are_removed(archive: A
     assert erase(archive.conn, "John", CLERK).counts["lists"] == 2
     assert archive.rows("SELECT told FROM cdr.reconcile_run WHERE first_list IS NOT NULL") == [("o",)]
     assert archive.rows("SELECT count(*) FROM cdr.reconcile_run") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("body", "note"),
+    [
+        (b'<Call id="a" name="John"', {"call_id": "a"}),
+        (b'<Call id="a" name="John"', {}),
+        (b'\0 <Call id="a" name="John"', {}),
+        (b'<Call name="John"', {"call_id": "a", "name": "John"}),
+    ],
+)
+def test_a_document_of_an_erased_call_that_comes_later_is_not_quarantined_as_it_came(
+    archive: Archive, body: bytes, note: dict[str, Any]
+) -> None:
+    archive.store(everything("a"))
+    erase(archive.conn, "John", CLERK)
+    late = Quarantined(YOUNG, "ny-1", "stream", "garbage", body, note=note)
+    written = archive.writer.write(Batch(quarantined=[late]))
+    assert written.quarantined == {("ny-1", "garbage"): 1}
+    told = {key: value for key, value in note.items() if key == "call_id"}
+    assert archive.rows("SELECT body, note FROM cdr.quarantine") == [(b"", {**told, "erased": True})]
+    assert archive.writer.write(Batch(quarantined=[late])).quarantined == {}
+
+
+def test_a_document_of_another_call_is_quarantined_as_it_came_after_an_erasure(archive: Archive) -> None:
+    archive.store(everything("a"))
+    erase(archive.conn, "John", CLERK)
+    archive.writer.write(Batch(quarantined=[Quarantined(YOUNG, "ny-1", "stream", "garbage", b'<Call id="b"')]))
+    assert archive.rows("SELECT body, note FROM cdr.quarantine") == [(b'<Call id="b"', {})]
+
+
+@pytest.mark.parametrize(("call_id", "kept"), [("a", False), ("b", True)])
+def test_a_list_that_shows_an_erased_call_is_not_kept_by_a_later_run(
+    archive: Archive, call_id: str, kept: bool
+) -> None:
+    archive.store(everything("a"))
+    erase(archive.conn, "John", CLERK)
+    run = reconcile.Run(UUID(int=1), "ny-1", "periodic")
+    reconcile.begin(archive.conn, run)
+    shown = compress(f'<Call id="{call_id}" name="John"/>'.encode())
+    reconcile.add_actions(archive.conn, run, [], {}, [compress(b"<Calls/>"), shown])
+    assert archive.rows("SELECT first_list IS NOT NULL, second_list IS NOT NULL FROM cdr.reconcile_run") == [
+        (kept, kept)
+    ]
 
 
 # What is told of it -----------------------------------------------------------------------------------------------
