@@ -25,6 +25,8 @@ def forms(party: str) -> tuple[str, ...]:
     stripped = party.strip()
     if not stripped:
         raise UsageError("--party is empty: give a number, an address or a name")
+    if "\0" in stripped:
+        raise UsageError("--party has a NUL byte: no call can say that")
     words = [_spellings(word) for word in stripped.split(" ")]
     if prod(len(each) for each in words) <= _MOST:
         return tuple(sorted(" ".join(each) for each in product(*words)))

@@ -263,7 +263,7 @@ class _Search:
         return _Found(number, at, recorder, about, [self._read(body) for body in bodies if body is not None])
 
     def _concerns(self, cursor: Cursor, found: _Found) -> bool:
-        texts = [said(body) for body in found.bodies]
+        texts = [said(body).replace("\0", " ") for body in found.bodies]  # PostgreSQL has no text with a NUL byte
         if any(self._mentions(text) for text in texts):
             return True
         named = {canonical(each) for text in texts for each in words(text)} if found.about is None else {found.about}
