@@ -14,8 +14,10 @@ FROM cdr.legal_hold h
 CROSS JOIN cdr.call c
 WHERE h.released_at IS NULL
     AND (h.recorder IS NULL OR h.recorder = c.recorder)
-    AND (h.from_time IS NULL OR coalesce(c.start_time, c.end_time, c.first_seen_at) >= h.from_time)
-    AND (h.to_time IS NULL OR coalesce(c.start_time, c.end_time, c.first_seen_at) < h.to_time)
+    AND (h.from_time IS NULL OR coalesce(c.start_time, c.end_time, CASE WHEN c.id_time >= '2000-01-01 00:00+00'
+        THEN least(c.id_time, c.first_seen_at) END, c.first_seen_at) >= h.from_time)
+    AND (h.to_time IS NULL OR coalesce(c.start_time, c.end_time, CASE WHEN c.id_time >= '2000-01-01 00:00+00'
+        THEN least(c.id_time, c.first_seen_at) END, c.first_seen_at) < h.to_time)
     AND CASE h.kind
         WHEN 'call' THEN h.value = c.call_id
         WHEN 'party' THEN EXISTS (

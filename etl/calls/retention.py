@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from etl.model import Fact
 
 _DAYS = {"d": 1, "w": 7}
+
+_CREDIBLE = datetime(2000, 1, 1, tzinfo=UTC)
+"""An earlier time in an id, 1970 for an id without one, tells nothing."""
 
 
 def expired_before(keep: str | None, now: datetime) -> datetime | None:
@@ -39,7 +42,8 @@ def _is_leap(year: int) -> bool:
 def old(facts: Sequence[Fact], before: datetime) -> list[Fact]:
     """The facts of calls that began before a moment, as far as these facts tell.
 
-    A call's age is that of its start, else of its end, else of its first observation. Where facts of one call
+    A call's age is that of its start, else of its end, else of the time in its id, which cannot be later than its first
+    observation, else of that. Where facts of one call
     disagree the latest word counts: in doubt a call is kept.
     """
     if not any(_began(fact) < before for fact in facts):  # as nearly always, and then there is nothing to sort
@@ -57,10 +61,15 @@ def began(facts: Iterable[Fact]) -> datetime:
         times = [time for fact in known if isinstance(time := fact.values.get(name), datetime)]
         if times:
             return max(times)
-    return min(fact.observed_at for fact in known)
+    return min(_first_told(fact) for fact in known)
 
 
 def _began(fact: Fact) -> datetime:
-    time = fact.values.get("start_time") or fact.values.get("end_time") or fact.observed_at
+    time = fact.values.get("start_time") or fact.values.get("end_time") or _first_told(fact)
     assert isinstance(time, datetime)
     return time
+
+
+def _first_told(fact: Fact) -> datetime:
+    """The time in the id of a call, if it can be believed, or when the fact was observed."""
+    return min(fact.id_time, fact.observed_at) if fact.id_time >= _CREDIBLE else fact.observed_at

@@ -21,7 +21,8 @@ from etl.store.errors import translate
 
 What: TypeAlias = Literal["call", "party", "span"]
 
-BEGAN = "coalesce({0}.start_time, {0}.end_time, {0}.first_seen_at)"
+BEGAN = """coalesce({0}.start_time, {0}.end_time,
+    CASE WHEN {0}.id_time >= '2000-01-01 00:00+00' THEN least({0}.id_time, {0}.first_seen_at) END, {0}.first_seen_at)"""
 """SQL of when a call began, for its age, of a row of `cdr.call`; `etl.calls.retention.began` is the same of facts."""
 
 

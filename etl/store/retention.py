@@ -18,7 +18,7 @@ from etl.errors import DatabaseRefused
 from etl.store import gate, merge
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import DatabaseConflict, translate
-from etl.store.holds import HELD, Guard
+from etl.store.holds import BEGAN, HELD, Guard
 from etl.store.staging import Key
 
 PAGE = 1_000
@@ -26,8 +26,8 @@ PAGE = 1_000
 DOCUMENTS = 20
 """Documents, which can be large, that are read in one transaction."""
 
-_EXPIRED = """
-(c.start_time < %(before)s OR (c.start_time IS NULL AND coalesce(c.end_time, c.first_seen_at) < %(before)s))
+_EXPIRED = f"""
+(c.start_time < %(before)s OR (c.start_time IS NULL AND {BEGAN.format("c")} < %(before)s))
 """
 """SQL: whether the call `c` has expired: `etl.store.holds.BEGAN` in words that the index on start_time understands."""
 

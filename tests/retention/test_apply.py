@@ -82,6 +82,17 @@ def test_without_a_start_the_end_tells_the_age_and_without_both_the_first_sight(
     assert archive.calls == ["ended lately", "seen lately"]
 
 
+def test_what_has_no_time_but_in_its_id_goes_by_that_and_does_not_come_back(archive: Archive) -> None:
+    """A record whose times cannot be read came back after its deletion, as old as the backfill that brought it."""
+    absurd = [make("past", None, seen=YOUNG, id_time=datetime(1999, 1, 1, tzinfo=UTC))]
+    absurd += [make("future", None, seen=OLD, id_time=datetime(2900, 1, 1, tzinfo=UTC))]
+    archive.store(make("a", None, seen=YOUNG, id_time=OLD), make("b", None, seen=YOUNG, id_time=UNTIMED), *absurd)
+    apply(archive.conn, CUTOFF, CLERK)
+    assert archive.calls == ["b", "past"]
+    assert archive.store(make("a", None, seen=YOUNG, id_time=OLD)).expired == 1
+    assert archive.calls == ["b", "past"]
+
+
 def test_what_was_deleted_comes_back_from_nowhere_and_that_is_counted(archive: Archive) -> None:
     facts = [make("a", OLD, kind, seen=OLD + timedelta(minutes=number)) for number, kind in enumerate(Kind)]
     archive.store(*facts)
