@@ -9,21 +9,39 @@
 
 -- It reads tables that readers may not, with the owner's rights, and shows nothing personal.
 
+-- What an earlier version made has one column less, and cannot be replaced.
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_proc
+        WHERE oid = to_regprocedure('report.completeness_between(timestamptz, timestamptz)')
+            AND NOT 'expired' = ANY (proargnames)
+    ) THEN
+        DROP VIEW IF EXISTS report.completeness;
+        DROP FUNCTION report.completeness_between(timestamptz, timestamptz);
+    END IF;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION report.completeness_between(from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (
     recorder text, hour timestamptz, covered_share numeric, covered interval, calls bigint, recovered bigint,
-    unresolved bigint, quarantined bigint
+    unresolved bigint, quarantined bigint, expired boolean
 )
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '64MB'
 BEGIN ATOMIC
 WITH timeline AS MATERIALIZED (
-    -- The time of each recorder that is asked for.
-    SELECT s.recorder, greatest(min(s.subscribed_at), from_time) AS began,
-        least(coalesce(min(r.retired_at), now()), now(), to_time) AS ended
-    FROM cdr.session s LEFT JOIN cdr.recorder r ON r.name = s.recorder
-    WHERE s.subscribed_at IS NOT NULL
-    GROUP BY s.recorder
+    -- The time of each recorder that is asked for, as far as it has any there.
+    SELECT t.recorder, t.began, t.ended
+    FROM (
+        SELECT s.recorder, greatest(min(s.subscribed_at), from_time) AS began,
+            least(coalesce(min(r.retired_at), now()), now(), to_time) AS ended
+        FROM cdr.session s LEFT JOIN cdr.recorder r ON r.name = s.recorder
+        WHERE s.subscribed_at IS NOT NULL
+        GROUP BY s.recorder
+    ) t
+    WHERE t.began < t.ended
 ), hours AS (
     SELECT t.recorder, h AS hour,
         extract(epoch FROM least(h + interval '1 hour', t.ended) - greatest(h, t.began)) AS seconds
@@ -36,7 +54,7 @@ WITH timeline AS MATERIALIZED (
     SELECT s.recorder, unnest(
         range_agg(s.coverage) * tstzmultirange(tstzrange(min(t.began), min(t.ended)))
         - coalesce((SELECT m.spans FROM missing m WHERE m.recorder = s.recorder), '{}')) AS span
-    FROM cdr.session s JOIN timeline t ON t.recorder = s.recorder AND t.began < t.ended
+    FROM cdr.session s JOIN timeline t ON t.recorder = s.recorder
     GROUP BY s.recorder
 ), coverage AS (
     SELECT s.recorder, h AS hour,
@@ -95,7 +113,8 @@ SELECT h.recorder, h.hour,
         CASE WHEN coalesce(w.recovered, 0) + coalesce(c.unresolved, 0) + coalesce(r.quarantined, 0) > 0
             THEN 0.9999 ELSE 1 END),
     make_interval(secs => coalesce(v.seconds, 0)::double precision),
-    coalesce(c.calls, 0), coalesce(w.recovered, 0), coalesce(c.unresolved, 0), coalesce(r.quarantined, 0)
+    coalesce(c.calls, 0), coalesce(w.recovered, 0), coalesce(c.unresolved, 0), coalesce(r.quarantined, 0),
+    coalesce(h.hour < (SELECT e.before FROM cdr.expiry e), false)
 FROM hours h
 LEFT JOIN coverage v ON v.recorder = h.recorder AND v.hour = h.hour
 LEFT JOIN counted c ON c.recorder = h.recorder AND c.hour = h.hour
@@ -119,3 +138,5 @@ COMMENT ON COLUMN report.completeness.recovered IS 'Of these, calls whose start 
 COMMENT ON COLUMN report.completeness.unresolved IS 'Of these, calls that are not complete, accepted or not; those that go on at the moment too';
 COMMENT ON COLUMN report.completeness.quarantined IS
     'Messages received in the hour that could not be understood, but for those that a retry has understood since';
+COMMENT ON COLUMN report.completeness.expired IS
+    'Whether calls of the hour, or of a part of it, were deleted by age: covered_share says who listened then, the counts only what is left';

@@ -22,6 +22,7 @@ Draw = Callable[[Chart, str], str]
 _LEVELS = {
     Level.WHOLE: "good",
     Level.ACCEPTED: "fair",
+    Level.EXPIRED: "fair",
     Level.DOUBTFUL: "bad",
     Level.UNKNOWN: "bad",
     Level.EMPTY: "fair",

@@ -87,7 +87,8 @@ class Unresolved:
 class Coverage:
     """`report.completeness_between` of a recorder: the sums of its hours.
 
-    `first` is the first of them, `covered_first` what sessions covered of it.
+    `first` is the first of them, `covered_first` what sessions covered of it. `expired`: the end of the last one of
+    which calls were deleted by age, None where there is no such hour.
     """
 
     recorder: str
@@ -98,6 +99,7 @@ class Coverage:
     recovered: int
     unresolved: int
     quarantined: int
+    expired: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 from etl.report.coverage import covered, known, lost, uncovered
 from etl.report.rows import Findings
-from etl.report.words import count, counted, hours, lasting, listed, recorder, share
+from etl.report.words import count, counted, hours, lasting, listed, moment, recorder, share
 
 _CLOSE = timedelta(seconds=1)
 """What the view's sums may be off."""
@@ -20,6 +20,7 @@ class Level(Enum):
 
     WHOLE = "Yes"
     ACCEPTED = "Yes, but for what was accepted as gone"
+    EXPIRED = "Yes, but for what was deleted by age"
     DOUBTFUL = "Not wholly"
     UNKNOWN = "Nobody can say"
     EMPTY = "There is nothing to trust yet"
@@ -72,7 +73,9 @@ def _level(found: Findings) -> Level:
     if gaps["open"].count or missing or _refused(found) or _strangers(found) or _late(found):
         return Level.DOUBTFUL
     accepted = gaps["accepted"].count or any(row.accepted for row in found.unresolved)
-    return Level.ACCEPTED if accepted else Level.WHOLE
+    if accepted:
+        return Level.ACCEPTED
+    return Level.EXPIRED if _expired(found) else Level.WHOLE
 
 
 def _reasons(found: Findings) -> Iterator[str]:
@@ -82,6 +85,9 @@ def _reasons(found: Findings) -> Iterator[str]:
         listened = share(covered(found), covered(found) + uncovered(found))
         yield f"Sessions listened for {listened} of the recorders' time."
         yield from _about_gaps(found)
+    if expired := _expired(found):
+        until = moment(min(expired, found.span.end), found.zone)
+        yield f"Calls before {until} were deleted by age, but for those on hold, and are not counted."
     yield from _about_beginnings(found)
     yield from _about_calls(found)
 
@@ -120,6 +126,11 @@ def _strangers(found: Findings) -> list[str]:
     """Recorders with calls that nobody listened to in this time."""
     heard = {row.recorder for row in found.coverage}
     return sorted({day.recorder for day in found.days if day.recorder is not None} - heard)
+
+
+def _expired(found: Findings) -> datetime | None:
+    """Up to when calls of this time were deleted by age, to the hour; None where none were."""
+    return max((row.expired for row in found.coverage if row.expired), default=None)
 
 
 def _refused(found: Findings) -> int:

@@ -85,7 +85,8 @@ GROUP BY 1, 2 ORDER BY 1, 2
 
 _COVERAGE = """
 SELECT recorder, min(hour), (array_agg(covered ORDER BY hour))[1], sum(covered), sum(calls)::bigint,
-    sum(recovered)::bigint, sum(unresolved)::bigint, sum(quarantined)::bigint
+    sum(recovered)::bigint, sum(unresolved)::bigint, sum(quarantined)::bigint,
+    max(hour) FILTER (WHERE expired) + interval '1 hour'
 FROM report.completeness_between(%(from)s, %(to)s) GROUP BY 1 ORDER BY 1
 """
 

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from support.findings import KNOWN_NOW, march, table, undrawn
 from support.known import CALLS, GAPS, QUARANTINE, RETIRED, KnownCall
 
+from etl.calls import coverage
+from etl.calls.coverage import SessionState
 from etl.calls.ids import UNTIMED
 from etl.cli.words import reason
 from etl.errors import SchemaMismatch, UsageError
@@ -280,6 +283,18 @@ def test_a_call_without_a_start_counts_when_it_was_first_seen(conn: Connection) 
     assert found.amiss
     assert [(row.hour, row.calls) for row in found.findings.hours] == [(NOON, 2)]
     assert sum(row.calls for row in found.findings.causes) == 2
+
+
+def test_a_time_of_which_calls_were_deleted_by_age_does_not_pass_for_a_quiet_one(conn: Connection) -> None:
+    state = coverage.subscribed(SessionState(UUID(int=1), "ny-1", "w", (), MAY.start), MAY.start)
+    state = coverage.read(coverage.listed(state, MAY.start, MAY.start), MAY.end + HOUR)
+    Writer(conn).write(Batch(sessions=[state]))
+    assert verdict(seen(conn).findings).level is Level.WHOLE
+    with conn.transaction():
+        conn.execute("INSERT INTO cdr.expiry (id, before) VALUES (1, %s)", [MAY.start + 24 * HOUR])
+    answer = verdict(seen(conn).findings)
+    assert answer.level is Level.EXPIRED
+    assert any("Calls before 2024-05-02 00:00:00 were deleted by age" in reason for reason in answer.reasons)
 
 
 def test_without_the_views_the_remedy_is_named(conn: Connection) -> None:

@@ -187,6 +187,36 @@ def test_a_retired_recorder_has_no_hours_after_its_end(
     assert len(hours()) == 5
 
 
+def test_hours_whose_calls_were_deleted_by_age_do_not_pass_for_hours_without_calls(
+    writer: Writer, tables: Query, hours: Callable[..., Any]
+) -> None:
+    """Who listened stays true. An hour of which a part was deleted is among them."""
+    writer.write(Batch(sessions=[session(1, 0, 200)]))
+    query = "SELECT expired FROM report.completeness WHERE hour < %s ORDER BY hour"
+    assert tables(query, at(180)) == [(False,), (False,), (False,)]
+    tables("INSERT INTO cdr.expiry (id, before) VALUES (1, %s) RETURNING 1", at(61))
+    assert tables(query, at(180)) == [(True,), (True,), (False,)]
+    assert [row[2] for row in hours()] == [FULL, FULL, FULL]
+
+
+@pytest.mark.parametrize(("start", "end"), [(-10, -10), (-60, -10), (-60, -30), (-10, -30), (70, 70), (82, 100)])
+def test_a_time_in_which_a_recorder_has_none_shows_no_hour_of_it(
+    conn: Connection, writer: Writer, hours: Callable[..., Any], start: float, end: float
+) -> None:
+    """Before its first subscription, within the same hour; after its retirement; no time at all."""
+    register(conn, [Recorder("ny-1", "NY-1", "UTC")], MARGIN)
+    writer.write(Batch(sessions=[session(1, -10, 70)]))
+    acceptance.retire(conn, "ny-1", at(80), Author("me", None), MARGIN)
+    assert hours(start, end) == []
+
+
+def test_time_that_has_not_passed_has_no_hour(writer: Writer, tables: Query) -> None:
+    """Be it the rest of the hour under way."""
+    writer.write(Batch(sessions=[session(1, 0, 70)]))
+    query = "SELECT * FROM report.completeness_between(now() + interval '1 second', now() + interval '2 hours')"
+    assert tables(query) == []
+
+
 def test_the_view_is_the_function_over_all_time(writer: Writer, tables: Query, make_fact: MakeFact) -> None:
     facts = [make_fact(Kind.DETAIL, minute * 60, call_id=str(minute), id_time=UNTIMED) for minute in range(0, 180, 7)]
     writer.write(Batch(facts=facts, sessions=[session(1, 10, 70), session(2, 90, 200)]))
