@@ -17,7 +17,10 @@ def month(time: datetime) -> date:
 
 
 class Partitions:
-    """Makes the partitions that a batch needs, and remembers which there are."""
+    """Makes the partitions that a batch needs, and remembers for a day which there are.
+
+    Not for longer: `cdr retention apply` drops months, and a younger call with such a month in its id has it made again.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -34,6 +37,7 @@ class Partitions:
         """
         if today != self._day:
             self._absurd.clear()
+            self._made.clear()
         missing = {month(time) for time in times} - self._made - self._absurd
         if not missing and today == self._day:
             return

@@ -16,7 +16,7 @@ from etl.model import Fact, Kind, Quarantined
 from etl.store import gate, holds, retention, staging
 from etl.store.database import Connection
 from etl.store.holds import Wanted
-from etl.store.write import Batch
+from etl.store.write import Batch, Writer
 
 pytestmark = pytest.mark.slow
 DAY = timedelta(days=1)
@@ -54,6 +54,16 @@ def test_a_month_is_not_dropped_with_a_call_that_has_no_start_and_ended_later(ar
     report = apply(archive.conn, CUTOFF, CLERK)
     assert (report.counts["months"], report.counts["calls"]) == (0, 1)
     assert archive.calls == ["b"]
+
+
+def test_a_running_writer_has_a_dropped_month_made_again_on_the_next_day(archive: Archive) -> None:
+    days = iter([YOUNG, YOUNG + DAY])
+    writer = Writer(archive.writer._connection, now=lambda: next(days))
+    writer.write(Batch(facts=[make("a", OLD)]))
+    apply(archive.conn, CUTOFF, CLERK)
+    assert "call_2015_03" not in partitions(archive)
+    writer.write(Batch(facts=[make("b", YOUNG, id_time=OLD)]))
+    assert "call_2015_03" in partitions(archive)
 
 
 def test_the_month_of_the_cutoff_is_divided(archive: Archive) -> None:
