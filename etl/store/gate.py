@@ -96,8 +96,8 @@ def any_erased(cursor: Cursor) -> bool:
 
 def names_erased(cursor: Cursor, document: bytes, about: str | None = None) -> bool:
     """Whether a document names an erased call, or is known to be about one. Reads all of it."""
-    named = words(said(document)) | ({about} if about is not None else set())
-    ids = [canonical(each) for each in named if "\0" not in each]
+    text = said(document).replace("\0", " ")  # PostgreSQL has no text with a NUL byte
+    ids = [canonical(each) for each in words(text)] + ([] if about is None else [canonical(about.replace("\0", ""))])
     return cursor.execute(_ERASED, [ids]).fetchone() is not None
 
 
@@ -125,7 +125,8 @@ def kept_from(connection: Connection, configured: datetime | None) -> datetime |
 def closed(connection: Connection, work: Callable[[Cursor], _T], attempts: int = _ATTEMPTS) -> _T:
     """Do some work in a transaction of its own while nobody writes facts or sets a hold.
 
-    Who writes waits for the work, and for no lock that it waits for longer than a second. Raises `DatabaseConflict`
+    Who writes waits for the work, and up to a second for each lock that it waits for; several such waits, of this
+    work and of tries that follow each other, can add up to a few seconds. Raises `DatabaseConflict`
     where others stand in the way that long, time and again.
     """
     for attempt in range(1, attempts + 1):
