@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import html
 import re
+import unicodedata
 from collections.abc import Iterable
 from itertools import product
 from math import prod
@@ -16,17 +17,40 @@ _MOST = 100
 _MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
+SHORT = 3
+"""A party of fewer characters names too much else: it is compared with whole fields and numbers only."""
+
+APART = (
+    r"[\u0003-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a9\u00ab-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7"
+    r"\u2000-\u206f\u3000-\u3004\u3008-\u3020\ufeff]+"
+)
+"""What stands between words, as a regular expression of Python and PostgreSQL: neither letters nor digits. Spelled out,
+since PostgreSQL's classes depend on its locale."""
+
+POINT = r"(?<=[0-9])\.(?=[0-9])"
+"""A point that parts no words: 100 is no word of 10.0.0.100."""
+
+JOINED = "\u0002"
+"""What stands for such a point."""
+
+
+def _apart(text: str) -> str:
+    """The words of a text, parted by single spaces, whatever its spacing and compatibility forms."""
+    normal = unicodedata.normalize("NFKC", text.replace("\0", " "))
+    return re.sub(APART, " ", re.sub(POINT, JOINED, normal)).strip()
+
+
 def forms(party: str) -> tuple[str, ...]:
-    """The spellings of a party that count as the same, for a comparison in lower case.
+    """The spellings of a party that count as the same, for a comparison with words in lower case.
 
     PostgreSQL's lower case may know ASCII only, so each word with other letters is spelled in every usual way. Raises
     UsageError where there is nothing to search for.
     """
-    stripped = party.strip()
+    if "\0" in party:
+        raise UsageError("--party has a NUL byte: no call can say that")
+    stripped = _apart(party)
     if not stripped:
         raise UsageError("--party is empty: give a number, an address or a name")
-    if "\0" in stripped:
-        raise UsageError("--party has a NUL byte: no call can say that")
     words = [_spellings(word) for word in stripped.split(" ")]
     if prod(len(each) for each in words) <= _MOST:
         return tuple(sorted(" ".join(each) for each in product(*words)))
@@ -53,15 +77,19 @@ def said(document: bytes) -> str:
 
 
 class Mentions:
-    """Finds parties in text: as whole words, whatever their case. A number is not found inside a longer one."""
+    """Finds parties in a document as in a call: as whole words. Of one that is short it finds nothing: a document does
+    not tell fields from anything else."""
 
     def __init__(self, parties: Iterable[str]) -> None:
-        words = "|".join(re.escape(each.strip().casefold()) for each in parties)
-        self._pattern = re.compile(rf"(?<!\w)(?:{words})(?!\w)") if words else None
+        spelled = (_apart(each).casefold() for each in parties)
+        self._parties = [f" {each} " for each in spelled if len(each) >= SHORT]
 
     def __call__(self, text: str) -> bool:
         """Whether any of them is in the text."""
-        return self._pattern is not None and self._pattern.search(text.casefold()) is not None
+        if not self._parties:
+            return False
+        read = f" {_apart(text).casefold()} "
+        return any(each in read for each in self._parties)
 
 
 _WORD = re.compile(r"[^\s\"'<>=]+")

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from etl.calls.ids import canonical
-from etl.calls.parties import Mentions, forms, said, words
+from etl.calls.parties import APART, JOINED, POINT, SHORT, Mentions, forms, said, words
 from etl.errors import UsageError
+from etl.fields import PERSONAL
 from etl.model import Json
 from etl.store import audit, gate
 from etl.store.audit import Author
@@ -29,30 +30,34 @@ BEGAN = """coalesce({0}.start_time, {0}.end_time,
 # Who is a party to a call, as SQL ---------------------------------------------------------------------------------
 
 _NUMBERS = ("source_caller_id", "destination_caller_id", "recorded_extension", "dialed_extension", "agent_id")
-_PARTIES = (*_NUMBERS, "source_name", "destination_name")
+_PARTIES = tuple(sorted(PERSONAL))
 
-_APART = "[,;|<>[:space:]]+"
-_ADDRESS = "sips?:|tel:|@[^,;|<>[:space:]]*"
+_AMONG = "[,;|/<>[:space:]]+"
+_ADDRESS = "sips?:|tel:|@[^,;|/<>[:space:]]*"
 """What surrounds the number in an address such as `sip:1000@example.com`."""
 
 
 def mentions(alias: str, spellings: str) -> str:
     """SQL: whether a row of `cdr.call` or `cdr.fact` has one of the spellings (an SQL array, in lower case) as a party.
 
-    As a whole field, as one of several numbers in a field, as the number inside an address, or as a value among the
-    other attributes. Nearly all rows are left out by the first comparison.
+    As whole words of a personal field or of a value among the other attributes; `etl.calls.parties.Mentions` is the
+    same of documents. One that is short only as a whole field, or as a number in a list or an address.
     """
-    numbers = f"lower(concat_ws(',', {', '.join(f'{alias}.{name}' for name in _NUMBERS)}))"
-    attributes = f"lower({alias}.attributes::text)"
     fields = ", ".join(f"{alias}.{name}" for name in _PARTIES)
-    everything = f"lower(concat_ws(' ', {fields}, nullif({alias}.attributes::text, '{{}}')))"
+    lowered = ", ".join(f"lower({alias}.{name})" for name in _PARTIES)
+    numbers = f"lower(concat_ws(',', {', '.join(f'{alias}.{name}' for name in _NUMBERS)}))"
+    values = f"""(SELECT string_agg(value #>> '{{}}', chr(1)) FROM jsonb_path_query({alias}.attributes, '$.**') value
+            WHERE jsonb_typeof(value) IN ('string', 'number'))"""
+    normal = f"replace(lower(normalize(concat_ws(chr(1), {fields}, {values}), NFKC)), 'ß', 'ss')"
+    joined = f"regexp_replace({normal}, '{POINT}', chr({ord(JOINED)}), 'g')"
+    read = f"replace(regexp_replace({joined}, '{APART}', ' ', 'g'), chr(1), ' ' || chr(1) || ' ')"
     return f"""EXISTS (
-        SELECT FROM unnest({spellings}) form
-        WHERE (strpos({everything}, form) > 0 OR form ~ '["\\\\]')
-          AND (form IN ({", ".join(f"lower({alias}.{name})" for name in _PARTIES)})
-            OR form = ANY (regexp_split_to_array({numbers}, '{_APART}'))
-            OR form = ANY (regexp_split_to_array(regexp_replace({numbers}, '{_ADDRESS}', '', 'g'), '{_APART}'))
-            OR strpos({attributes}, to_json(form)::text) > 0))"""
+        SELECT FROM (SELECT ' ' || {read} || ' ' AS words OFFSET 0) said CROSS JOIN unnest({spellings}) form
+        WHERE CASE WHEN char_length(form) >= {SHORT} THEN strpos(said.words, ' ' || form || ' ') > 0
+            ELSE form IN ({lowered})
+                OR form = ANY (regexp_split_to_array({numbers}, '{_AMONG}'))
+                OR form = ANY (regexp_split_to_array(regexp_replace({numbers}, '{_ADDRESS}', '', 'g'), '{_AMONG}'))
+            END)"""
 
 
 _COVERS = f"""
