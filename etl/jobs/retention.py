@@ -24,8 +24,9 @@ from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.erasure import Export, Months
 
-_MARGIN = timedelta(seconds=2)
-"""So long the transaction of an erasure may take: an export that began meanwhile may not have seen it."""
+_MARGIN = timedelta(minutes=1)
+"""So long the transaction of an erasure may take, with ease: an export that began meanwhile may not have seen it, and
+one that is listed in vain is only made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,9 @@ def apply(
     run.add("lists", retention.delete_lists(connection, before, dry_run=dry_run))
     for name, count in retention.delete_rest(connection, before, dry_run=dry_run).items():
         run.add(name, count)
-    month = f"{before:%Y-%m}"
     copies = _copies(
         erasure.exports(connection),
-        lambda file: file.month < month,
+        lambda file: (file.min_start or file.start) < before,
         lambda exports: any(each.start < before for each in exports),
     )
     return Report(dict(run.counts), copies)
@@ -203,7 +203,7 @@ def _copy(
     folder = _reached(Path(name)) if host == socket.gethostname() else None
     if folder is None or folder.manifest is None:
         return Copy(host, name, None) if of_exports(exports) else None
-    files = tuple(file.path for file in folder.manifest.files if of_file(file) and folder.holds(file))
+    files = tuple(file.path for file in folder.manifest.files if of_file(file) and (folder.root / file.path).exists())
     return Copy(host, name, files) if files else None
 
 

@@ -24,6 +24,8 @@ _NAME = "calls.parquet"
 _BESIDE = f".{_NAME}.part"
 _NONE = "__HIVE_DEFAULT_PARTITION__"
 """Hive's word for null."""
+_EMPTY = "%"
+"""A recorder without a name: Hive has no word for it, and no quoted name is this."""
 _LONGEST = 200
 """Bytes of a folder's name, of which file systems take 255."""
 
@@ -38,10 +40,14 @@ def path_of(month: str, recorder: str | None) -> str:
     ASCII but for letters, digits, `-`, `_` and `.` is quoted, as Spark does. A name that no file system would take is
     cut off and told apart by a checksum; the manifest has it whole.
     """
-    return f"{CALLS}/month={month}/recorder={_quoted(recorder) if recorder else _NONE}/{_NAME}"
+    return f"{CALLS}/month={month}/recorder={_NONE if recorder is None else _quoted(recorder)}/{_NAME}"
 
 
 def _quoted(name: str) -> str:
+    if not name:
+        return _EMPTY
+    if name == _NONE:
+        return name.replace("_", "%5F")
     quoted = "".join(
         char if char.isalnum() or char in "-_." or not char.isascii() else f"%{ord(char):02X}" for char in name
     )
@@ -72,11 +78,8 @@ class Folder:
         return self._manifest
 
     def holds(self, file: File) -> bool:
-        """Whether a file of the manifest is there, at its size."""
-        try:
-            return (self.root / file.path).stat().st_size == file.bytes
-        except OSError:
-            return False
+        """Whether a file of the manifest is there, as it was written."""
+        return damage(self.root, file) is None
 
     def begin(self, manifest: Manifest) -> None:
         """From now on the folder is unfinished. Removes what an export left that was killed."""

@@ -59,6 +59,12 @@ def test_a_name_is_read_back_from_its_folder(name: str) -> None:
     assert unquote(path_of("2026-03", name).split("/")[2].removeprefix("recorder=")) == name
 
 
+def test_a_recorder_called_like_hives_null_or_nothing_at_all_is_not_taken_for_none() -> None:
+    paths = [path_of("2026-03", name) for name in (None, "__HIVE_DEFAULT_PARTITION__", "", "%")]
+    assert len(set(paths)) == 4
+    assert unquote(paths[1]).split("/")[2] == "recorder=__HIVE_DEFAULT_PARTITION__"
+
+
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     told = EMPTY.with_files([file("ny-2"), file(None), file("München", min_start=None)])
     (tmp_path / "m.json").write_text(told.dump())
@@ -162,3 +168,12 @@ def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
         pass
     with pytest.raises(LakeFailed, match="file"), opened(tmp_path / "file" / "below"):
         pass
+
+
+def test_a_file_that_was_damaged_at_its_size_is_not_kept(tmp_path: Path) -> None:
+    with opened(tmp_path) as place:
+        place.begin(EMPTY)
+        known = put(place)
+        assert place.holds(known)
+        (tmp_path / known.path).write_bytes(b"PAR2")
+        assert not place.holds(known)

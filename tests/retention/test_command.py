@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import structlog
 from support.postgres import Server
-from support.retention import OLD, YOUNG, Archive, make
+from support.retention import CLERK, OLD, YOUNG, Archive, make
 
 from etl.calls.ids import UNTIMED
 from etl.cli.main import run
+from etl.jobs.retention import apply
 from etl.lake.folder import WHOLE
 from etl.lake.manifest import File, Manifest
 from etl.store import gate
@@ -152,6 +153,23 @@ def test_exported_files_that_show_an_erased_call_are_named(archive: Archive, cdr
     (tmp_path / files[0].path).unlink()
     note_export(archive, tmp_path, "elsewhere", datetime.now(UTC) + timedelta(minutes=1))
     assert cdr("retention", "erase", "--party", "John", "--reason", "asked", "--json")[0] == 0
+
+
+def test_exports_of_the_limits_own_month_are_named_if_they_show_what_was_deleted(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """A damaged file too: calls can be read from it."""
+    month, limit = datetime(2017, 6, 1, tzinfo=UTC), datetime(2017, 6, 15, tzinfo=UTC)
+    files = []
+    for recorder, first in (("ny-1", limit - timedelta(days=1)), ("ny-2", limit)):
+        path = f"calls/month=2017-06/recorder={recorder}/calls.parquet"
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(b"x")
+        span = (month, month + timedelta(days=30))
+        files.append(File(path, "2017-06", recorder, *span, 1, 1, "", first, first, "", "", YOUNG))
+    (tmp_path / WHOLE).write_text(Manifest(False, "0004", *span, YOUNG, tuple(files)).dump())
+    note_export(archive, tmp_path, socket.gethostname(), YOUNG)
+    assert [copy.files for copy in apply(archive.conn, limit, CLERK).copies] == [(files[0].path,)]
 
 
 def test_every_maintenance_command_leaves_its_mark(archive: Archive, cdr: Cdr, tmp_path: Path) -> None:
