@@ -94,7 +94,10 @@ def check(config_file: ConfigOption = None, as_json: JsonOption = False) -> None
 @app.command()
 def sql(
     config_file: ConfigOption = None,
-    command: Annotated[str | None, typer.Option("--command", "-c", help="Run this statement and end.")] = None,
+    command: Annotated[
+        list[str] | None,
+        typer.Option("--command", "-c", help="Run this statement and end. Can be given again: one after the other."),
+    ] = None,
 ) -> None:
     """Open psql on the archive.
 
@@ -105,7 +108,7 @@ def sql(
     with opened(config.load(config_file)) as archive:
         archive.start()
         archive.connect().close()  # what stands in the way is said in our words, and with our exit codes
-        words = [_psql(), "--set=ON_ERROR_STOP=1", *(["--command", command] if command else [])]
+        words = [_psql(), "--set=ON_ERROR_STOP=1", *(f"--command={each}" for each in command or [])]
         # The password goes through the environment of the child: arguments can be seen by other users.
         environment = {**os.environ, **database.environment(archive.url)}
         done = subprocess.run(words, env=environment, check=False)  # noqa: S603

@@ -174,6 +174,9 @@ def test_psql_opens_the_configured_database(
     assert (done.code, done.err) == (0, "")
     assert f"cdr          | {empty}" in done.out
     assert cdr("db", "sql", "-c", "select nonsense", *config).code == 1
+    both = cdr("db", "sql", "-c", "select 'first'", "-c", "select 'second'", *config)
+    assert both.code == 0
+    assert both.out.index("first") < both.out.index("second")
 
 
 @pytest.mark.slow
