@@ -19,7 +19,8 @@ def month(time: datetime) -> date:
 class Partitions:
     """Makes the partitions that a batch needs, and remembers for a day which there are.
 
-    Not for longer: `cdr retention apply` drops months, and a younger call with such a month in its id has it made again.
+    Not for longer: `cdr retention apply` drops months, and a younger call with such a month in its id has it made
+    again.
     """
 
     def __init__(self, connection: Connection) -> None:
