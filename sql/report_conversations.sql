@@ -33,12 +33,13 @@ WITH shared AS MATERIALIZED (
         GROUP BY GROUPING SETS ((c.platform_call_id), (c.native_call_id))
         HAVING count(*) > 1
     ) found
-    WHERE found.id IS NOT NULL
+    WHERE found.id <> ''  -- nor null
 ), chosen AS (
     -- Only calls that share an id with another one are compared: a few of a hundred.
     SELECT c.call_id, c.recorder, c.state, c.start_time, c.end_time, c.duration, c.source_caller_id, c.source_name,
         c.destination_caller_id, c.destination_name, c.cause_id, c.direction_id, c.modality_id, c.platform_call_id,
-        c.native_call_id, c.secondary, c.platform_call_id AS platform, c.native_call_id AS native,
+        c.native_call_id, c.secondary, nullif(c.platform_call_id, '') AS platform,
+        nullif(c.native_call_id, '') AS native,
         row_number() OVER (ORDER BY c.start_time, c.call_id COLLATE "C") AS number
     FROM report.calls c
     LEFT JOIN shared p ON p.id = c.platform_call_id

@@ -326,6 +326,16 @@ def test_a_copy_on_the_same_recorder_is_one_if_it_is_marked(
     assert folded() == [["a", "b"]]
 
 
+@pytest.mark.parametrize("native", ["", None, "n"])
+def test_an_empty_id_is_none_that_two_calls_could_share(
+    store: Store, folded: Callable[[], list[list[str]]], native: str | None
+) -> None:
+    for name in ("a", "b"):
+        own = native and native + name
+        store(name, f"ny-{name}", 100, platform_call_id="", native_call_id=own)
+    assert folded() == [["a"], ["b"]]
+
+
 def test_a_call_without_a_start_stands_alone(store: Store, folded: Callable[[], list[list[str]]]) -> None:
     store("a", "ny-1", None, **P)
     store("b", "ny-2", None, **P)
