@@ -41,8 +41,8 @@ os.kill(os.getpid(), 9)
 def test_a_journal_of_a_killed_process_that_drains_after_an_erasure_brings_nothing_back(
     archive: Archive, tmp_path: Path
 ) -> None:
-    tree = Path(etl.__file__).parent.parent
-    words = [sys.executable, "-c", KILLED, str(tmp_path), str(tree), str(tree / "tests")]
+    paths = Path(etl.__file__).parent.parent, Path(__file__).parent.parent  # ours may be installed, the tests are not
+    words = [sys.executable, "-c", KILLED, str(tmp_path), *map(str, paths)]
     assert subprocess.run(words, check=False).returncode == -9
     earlier = make(CALL, NOON, Kind.LIST, id_time=id_time(CALL), seen=NOON - timedelta(minutes=1), source_name="John")
     archive.store(earlier)
