@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
+from support.command import Here, in_process
 from support.postgres import Server, connection, fresh_database, postgresql_15, serving
 
 from etl.store import embedded
@@ -15,6 +18,19 @@ from etl.store.database import Connection
 # How long an example takes says more about the machine than about us. A failing example is printed, to replay it.
 settings.register_profile("any machine", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def default_log() -> Iterator[None]:
+    """Undo a test's log settings: what a test reads of the log must not depend on which tests ran before it."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    """Runs `cdr` in this process, in the test's own folder."""
+    return in_process(tmp_path, monkeypatch, capfd)
 
 
 @pytest.fixture(scope="session")

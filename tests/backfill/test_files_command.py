@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
+from support.command import Here, Result
 from support.metadata import BEGIN, call_id, metadata, write, write_flat
 from support.postgres import connection
 
-from etl.cli.main import run as command
 from etl.model import Quarantined
 from etl.store.write import Batch, Writer
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
 
 Cdr = Callable[..., Result]
 
 
 @pytest.fixture
-def cdr(
-    tmp_path: Path, embedded_database: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Cdr]:
-    """The command in this process, with a configuration whose last lines are given."""
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
+def cdr(tmp_path: Path, embedded_database: str, here: Here) -> Cdr:
+    """The command, with a configuration whose last lines are given."""
 
     def call(*words: str, config: str = "") -> Result:
         (tmp_path / "cdr.toml").write_text(f'[database]\nurl = "{embedded_database}"\n{config}')
-        monkeypatch.setattr(sys, "argv", ["cdr", *words])
-        try:
-            command()
-        except SystemExit as ended:
-            code = ended.code
-        return Result(int(code or 0), *capfd.readouterr())
+        return here(*words)
 
-    yield call
-    signal.signal(signal.SIGTERM, before)
-    structlog.reset_defaults()  # else the next test would log to this one's stderr, which is closed by then
+    return call
 
 
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:

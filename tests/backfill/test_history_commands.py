@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import structlog
+from support.command import Here, Result
 from support.gaps import House, at, row
 
 from etl.cli import backfill_history
-from etl.cli.main import run as command
 from etl.config import Settings
 from etl.jobs.backfill_http import HttpBackfill, Report
 from etl.jobs.history import Source, sources
@@ -31,46 +26,25 @@ pytestmark = pytest.mark.slow
 HISTORY = '[history.http]\nurl = "http://history.example/verba/api"\n'
 
 
-@dataclass(frozen=True)
-class Result:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 Cdr = Callable[..., Result]
 
 
 @pytest.fixture
-def cdr(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Cdr]:
-    """The command in this process, with the fake history in the place of the configured one."""
-    before = signal.getsignal(signal.SIGTERM)
+def cdr(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Here) -> Cdr:
+    """The command, with the fake history in the place of the configured one."""
 
     @contextmanager
     def faked(_: Settings) -> Iterator[list[Source]]:
         yield house.sources()
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(backfill_history, "sources", faked)
 
     def call(*words: str, config: str = HISTORY) -> Result:
         recorder = '[[recorder]]\nname = "ny-1"\nhost = "127.0.0.1"\nport = 1\n'
         (tmp_path / "cdr.toml").write_text(f'[database]\nurl = "{house.url}"\n{config}{recorder}')
-        monkeypatch.setattr(sys, "argv", ["cdr", *words])
-        code: Any = 0
-        try:
-            command()
-        except SystemExit as ended:
-            code = ended.code
-        return Result(int(code or 0), *capfd.readouterr())
+        return here(*words)
 
-    yield call
-    signal.signal(signal.SIGTERM, before)
-    structlog.reset_defaults()
+    return call
 
 
 def outage(house: House) -> None:

@@ -18,12 +18,11 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-import structlog
 from psycopg import sql
+from support.command import Result
 from support.postgres import Server
 
 import etl
-from etl.cli.main import run
 from etl.store import embedded
 
 PASSWORD = "g3heim/wort"
@@ -33,19 +32,6 @@ PATIENCE = 30.0
 
 _SCRIPT = Path(sys.executable).with_name("cdr")
 COMMAND = [str(_SCRIPT)] if _SCRIPT.exists() else [sys.executable, "-m", "etl.cli"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        return self.out + self.err
 
 
 class Running:
@@ -123,32 +109,6 @@ class Cdr:
             if each.process.poll() is None:
                 each.process.kill()
             each.process.wait()
-
-
-@pytest.fixture
-def here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Result]]:
-    """The console script's function in this process: a tenth of the time, where nothing but words is at stake."""
-    for name in [name for name in os.environ if name.startswith("CDR_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str, **env: str) -> Result:
-        before = signal.getsignal(signal.SIGTERM)
-        monkeypatch.setattr(sys, "argv", ["cdr", *words])
-        for name, value in env.items():
-            monkeypatch.setenv(name, value)
-        try:
-            run()
-        except SystemExit as ended:
-            code = ended.code
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return Result(int(code or 0), *capfd.readouterr())
-
-    yield call
-    structlog.reset_defaults()  # else the next test would log to this one's stderr, which is closed by then
 
 
 @pytest.fixture

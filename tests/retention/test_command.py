@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import structlog
+from support.command import Here, Result
 from support.postgres import Server
 from support.retention import CLERK, OLD, YOUNG, Archive, make
 
 from etl.calls.ids import UNTIMED
-from etl.cli.main import run
 from etl.jobs.retention import apply
 from etl.lake.folder import WHOLE
 from etl.lake.manifest import File, Manifest
@@ -30,30 +29,15 @@ def server(embedded_server: Server) -> Server:
 
 
 @pytest.fixture
-def cdr(
-    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    """Runs a command; its exit code and what it said on stdout and stderr."""
-    file = tmp_path / "cdr.toml"
-    file.write_text(f'[database]\nurl = "{archive.url}"\n[retention]\nkeep = "5y"\n[worker]\ndata_dir = "var"\n')
-    monkeypatch.setenv("CDR_CONFIG", str(file))
-
-    def command(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["cdr", *words])
-        capsys.readouterr()
-        try:
-            run()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    yield command
-    structlog.reset_defaults()  # a command logs to the stderr of its test, which is closed by now
+def cdr(archive: Archive, tmp_path: Path, here: Here) -> Callable[..., Result]:
+    """The command on the archive of the test, from which what is older than five years may go."""
+    (tmp_path / "cdr.toml").write_text(
+        f'[database]\nurl = "{archive.url}"\n[retention]\nkeep = "5y"\n[worker]\ndata_dir = "var"\n'
+    )
+    return here
 
 
-Cdr = Callable[..., tuple[int, str, str]]
+Cdr = Callable[..., Result]
 AGO = datetime.now(UTC) - timedelta(days=6 * 366)
 
 

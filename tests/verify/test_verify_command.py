@@ -7,18 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
+from support.command import Here, Result
 from support.history import Form, Row, Site, serving
 from support.verifying import NOON, SPAN, Call, World, every_field
 
-from etl.cli import main
 from etl.cli import verify as command
 
 CALLS = [Call(number, fields=every_field(number)) for number in (1, 2, 3)]
@@ -26,41 +25,20 @@ CALLS = [Call(number, fields=every_field(number)) for number in (1, 2, 3)]
 pytestmark = pytest.mark.slow
 
 
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-
 Cdr = Callable[..., Result]
 
 
 @pytest.fixture
-def cdr(
-    embedded_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Cdr]:
-    """`cdr verify` over an hour, in this process; the configuration's history as given."""
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("CDR_")]:
-        monkeypatch.delenv(name)
+def cdr(embedded_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Here) -> Cdr:
+    """`cdr verify` over an hour; the configuration's history as given."""
     monkeypatch.setenv("COLUMNS", "150")
 
     def call(history: str, *words: str) -> Result:
         (tmp_path / "cdr.toml").write_text(f'[database]\nurl = "{embedded_database}"\n{history}')
         span = ("--from", SPAN.start.isoformat(), "--to", SPAN.end.isoformat())
-        monkeypatch.setattr(sys, "argv", ["cdr", "verify", *(words if "--from" in words else (*span, *words))])
-        try:
-            main.run()
-        except SystemExit as ended:
-            return Result(int(ended.code or 0), *capfd.readouterr())
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        return Result(0, *capfd.readouterr())
+        return here("verify", *(words if "--from" in words else (*span, *words)))
 
-    yield call
-    structlog.reset_defaults()
+    return call
 
 
 @pytest.fixture
