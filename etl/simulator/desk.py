@@ -12,7 +12,7 @@ from etl.simulator.connection import Connection
 from etl.simulator.faults import FaultKind
 from etl.simulator.requests import BadRequest, Request
 from etl.simulator.timeline import Timeline
-from etl.simulator.truth import ServedLine, TruthWriter
+from etl.simulator.truth import FaultLine, ServedLine, TruthWriter
 from etl.simulator.wire import Wire
 from etl.simulator.world import World
 
@@ -66,10 +66,18 @@ class Desk:
         if self.list_error:
             self._refuse(connection, request.type, request.id, 2, "Database error")
             return
-        calls = [(call.call_id, self._world.list_fields(call)) for call in self._world.ongoing.values()]
+        listed = [call for call in self._world.ongoing.values() if not self._left_out()]
+        calls = [(call.call_id, self._world.list_fields(call)) for call in listed]
         connection.send(self._wire().call_list(request.id, calls))
         self._tell("list", connection, rows=len(calls))
         self._after_response(connection)
+
+    def _left_out(self) -> bool:
+        """Whether a list lacks this call."""
+        if not self._strikes(FaultKind.SHORT_LISTS):
+            return False
+        self._truth.write(FaultLine(self._clock.now(), FaultKind.SHORT_LISTS, "moment"))
+        return True
 
     def _detail_soon(self, connection: Connection, request: Request) -> None:
         if not self._strikes(FaultKind.SLOW_DETAILS):

@@ -40,6 +40,8 @@ class FaultKind(StrEnum):
     """A detail is answered late."""
     DETAIL_ERRORS = "detail-errors"
     """A detail is answered with code 2 and a database error."""
+    SHORT_LISTS = "short-lists"
+    """A list lacks a call that goes on."""
     FORGOTTEN_DETAILS = "forgotten-details"
     """The recorder forgets a call as soon as it has ended (the history still has it)."""
     CLOSE_AFTER_RESPONSE = "close-after-response"
@@ -73,6 +75,7 @@ _SHARE_LENGTHS: dict[FaultKind, float | None] = {
     FaultKind.REORDERING: None,
     FaultKind.SLOW_DETAILS: 2.0,
     FaultKind.DETAIL_ERRORS: None,
+    FaultKind.SHORT_LISTS: None,
     FaultKind.FORGOTTEN_DETAILS: None,
     FaultKind.CLOSE_AFTER_RESPONSE: None,
     FaultKind.SPLIT_WRITES: None,

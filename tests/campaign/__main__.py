@@ -1,4 +1,5 @@
-"""`python -m tests.campaign --seed S --for 60s`, from the project's folder; see docs/campaign.md."""
+"""`python -m tests.campaign --seed S --for 60s`, from the project's folder, or `python -m tests.campaign many --seeds
+1000..1199`; see docs/campaign.md."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # as pytest does: `campaign` and `support` are importable
 
-from campaign.run import main
+from campaign import many, run
 
-sys.exit(main(sys.argv[1:]))
+words = sys.argv[1:]
+sys.exit(many.main(words[1:]) if words[:1] == ["many"] else run.main(words))

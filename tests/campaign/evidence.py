@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from enum import StrEnum
 
 from campaign.archive import Archive
+from campaign.clock import BEGINNING, END_OF_TIME, RIGHT, MachineClock
 from campaign.schedule import REQUEST_TIMEOUT
 
 from etl.calls.intervals import Spans, span, union
 from etl.model import Interval
 from etl.simulator.config import SimulatorConfig
 from etl.simulator.truth import Truth
-
-END_OF_TIME = datetime.max.replace(tzinfo=UTC)
-BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 START_UP = 4.0
 """Seconds that a process needs to start on a busy machine, or to get going again."""
@@ -25,22 +24,68 @@ BACK_OFF = 10.0
 SLACK = 1.0
 
 
+class Blow(StrEnum):
+    """What hits us; the value is what it is called in results."""
+
+    KILL = "kill -9"
+    STOP = "clean stop"
+    LAST_STOP = "the stop at the end"
+    FREEZE = "SIGSTOP"
+    WIPE = "data_dir deleted"
+    DAMAGE = "journal damaged"
+    DISK = "disk full"
+    STALLED = "network stalled"
+    CLOCK = "clock step"
+    CRASH = "database crash"
+    CONNECTIONS = "connection limit"
+    SLOW = "slow database"
+    DATABASE_STALLED = "database stalled"
+    SECOND = "second worker"
+
+    @property
+    def excuses(self) -> bool:
+        """It is a cause of gaps while it lasts. A clock that is set is one, too, but at a moment: see `clock`."""
+        return self in _EXCUSES
+
+    @property
+    def loses_journal(self) -> bool:
+        """What was not in the database yet is lost with it."""
+        return self in (Blow.WIPE, Blow.DAMAGE)
+
+    @property
+    def keeps_from_database(self) -> bool:
+        """While it lasts the journal holds what the database does not."""
+        return self in (Blow.CRASH, Blow.CONNECTIONS, Blow.SLOW, Blow.DATABASE_STALLED)
+
+
+_EXCUSES = frozenset(
+    (Blow.KILL, Blow.STOP, Blow.LAST_STOP, Blow.FREEZE, Blow.WIPE, Blow.DAMAGE, Blow.DISK, Blow.STALLED)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time in which we were hit: `what` is worker, wiped (with its data_dir deleted), or database."""
+    """A time (by the true clock) in which we were hit: one recorder's connections, or all (None)."""
 
-    what: str
+    blow: Blow
     span: Interval
+    recorder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that the oracle judges by: truths and settings by recorder, the archive, and our own outages."""
+    """All that the oracle judges by: truths and settings by recorder, the archive, our own outages, and the clock by
+    which the archive is dated; truths and outages are dated by the true one."""
 
     truths: Mapping[str, Truth]
     recorders: Mapping[str, SimulatorConfig]
     archive: Archive
     outages: tuple[Outage, ...]
+    clock: MachineClock = RIGHT
+
+    def excusing(self, name: str) -> Iterator[Outage]:
+        """The outages that can open a gap of this recorder."""
+        return (each for each in self.outages if each.blow.excuses and each.recorder in (None, name))
 
 
 @dataclass(slots=True)

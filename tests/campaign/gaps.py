@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from campaign.clock import BEGINNING, END_OF_TIME
 from campaign.evidence import (
     BACK_OFF,
-    BEGINNING,
-    END_OF_TIME,
     LISTING,
     SLACK,
     START_UP,
@@ -32,15 +31,17 @@ def gaps_have_causes(evidence: Evidence) -> Verdict:
     checked = 0
     length = timedelta()
     for name, truth in evidence.truths.items():
-        last = max((each.at for each in truth.served), default=BEGINNING)
+        last = evidence.clock.shows(max((each.at for each in truth.served), default=BEGINNING))
         listed = intersect(_listed(evidence, name), span(BEGINNING, last))
         checked += len(listed)
         length += sum((each.end - each.start for each in listed), timedelta())
-        peace = subtract(quiet_listening(evidence, name), _disturbed(evidence, name))
+        peace = evidence.clock.shown(subtract(quiet_listening(evidence, name), _disturbed(evidence, name)))
+        turned = _turned(evidence, name)
+        caused = union(evidence.clock.shown(_causes(evidence, name)), turned)
         breaches += [f"{name}: a gap {each.start} .. {each.end} where a subscriber listened in peace"
-                     for each in intersect(listed, peace)]  # fmt: skip
+                     for each in intersect(listed, subtract(peace, turned))]  # fmt: skip
         breaches += [f"{name}: a gap {each.start} .. {each.end} without an outage or a fault near it"
-                     for each in subtract(listed, _causes(evidence, name))]  # fmt: skip
+                     for each in subtract(listed, caused)]  # fmt: skip
     return Verdict("gaps have causes", checked, tuple(breaches), note=f"{length.total_seconds():.1f} s in gaps")
 
 
@@ -83,16 +84,22 @@ def _disturbed(evidence: Evidence, name: str) -> Spans:
         Interval(
             _lost_since(evidence, each) - seconds(detection(evidence.recorders[name])), each.span.end + seconds(wide)
         )
-        for each in evidence.outages
-        if each.what != "database"
+        for each in evidence.excusing(name)
     )
+
+
+def _turned(evidence: Evidence, name: str) -> Spans:
+    """Where the clock was set: what it skipped is a gap, and what it showed twice; as it does when a worker stops."""
+    reach = detection(evidence.recorders[name])
+    wide = seconds(reach + START_UP + LISTING)
+    return union(Interval(each.start - seconds(reach), each.end + wide) for each, _ in evidence.clock.stepped())
 
 
 def _lost_since(evidence: Evidence, outage: Outage) -> datetime:
     """With the journal goes what was not in the database yet: back to the last moment at which it took data."""
-    if outage.what != "wiped":
+    if not outage.blow.loses_journal:
         return outage.span.start
-    recent = [each.span.start for each in evidence.outages if each.what == "database"
+    recent = [each.span.start for each in evidence.outages if each.blow.keeps_from_database
               and each.span.start <= outage.span.start <= each.span.end + seconds(START_UP + BACK_OFF)]  # fmt: skip
     return min([outage.span.start, *recent]) - seconds(SLACK)
 
@@ -104,14 +111,14 @@ def _causes(evidence: Evidence, name: str) -> Spans:
     faults = (
         Interval(each.begin - seconds(reach), (each.end or END_OF_TIME - seconds(wide)) + seconds(wide))
         for each in evidence.truths[name].faults
-        if each.kind in _BREAKING
+        if each.kind in BREAKING
     )
     ours = (Interval(_lost_since(evidence, each) - seconds(reach), each.span.end + seconds(wide))
-            for each in evidence.outages if each.what != "database")  # fmt: skip
+            for each in evidence.excusing(name))  # fmt: skip
     return union(faults, ours)
 
 
-_BREAKING = {FaultKind.DROP, FaultKind.RESET, FaultKind.SILENCE, FaultKind.REFUSE, FaultKind.RESTART, FaultKind.STALL}
+BREAKING = {FaultKind.DROP, FaultKind.RESET, FaultKind.SILENCE, FaultKind.REFUSE, FaultKind.RESTART, FaultKind.STALL}
 
 
 def gaps_follow(evidence: Evidence) -> Verdict:

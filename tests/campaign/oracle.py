@@ -12,6 +12,7 @@ from datetime import datetime
 
 from campaign.archive import Rejected
 from campaign.evidence import (
+    Blow,
     Count,
     Evidence,
     Verdict,
@@ -22,7 +23,7 @@ from campaign.evidence import (
 from campaign.gaps import gaps_follow, gaps_have_causes
 from campaign.rows import complete, derived, true
 
-from etl.calls.intervals import Spans, intersect, span
+from etl.calls.intervals import Spans, intersect
 from etl.model import Kind
 from etl.simulator.faults import FaultKind
 from etl.simulator.truth import TrueCall, TrueFault, Truth
@@ -47,24 +48,24 @@ def delivered(evidence: Evidence) -> Verdict:
         for (call, event), at in moments.items():
             known = Kind(event) in evidence.archive.facts.get(call, {})
             breach = f"{name}: {event} of {call} was delivered at {at[0]} and is not archived"
-            count.see(known, breach, excused=all(within(each, unheard) for each in at))
+            count.see(known, breach, excused=all(within(evidence.clock.shows(each), unheard) for each in at))
     return count.verdict("what was delivered outside of gaps is archived")
 
 
 def covered(evidence: Evidence) -> Verdict:
     """1b. What happened outside of gaps is a fact, whether it was delivered or not: coverage is honest."""
-    count = Count()
+    count, shows = Count(), evidence.clock.shows
     for name, truth in evidence.truths.items():
         unheard, held = gap_spans(evidence, name), _held_starts(truth)
         for call in truth.calls.values():
             known = evidence.archive.facts.get(call.call, {})
             told = _told(call, held)
-            silent = told is None or within(told, unheard)
+            silent = told is None or within(shows(told), unheard)
             breach = f"{name}: {call.call} began at {call.began}, in no gap, and its start is not archived"
-            count.see(Kind.START in known, breach, excused=silent or within(call.began, unheard))
+            count.see(Kind.START in known, breach, excused=silent or within(shows(call.began), unheard))
             if call.ended:
                 breach = f"{name}: {call.call} ended at {call.ended}, in no gap, and its end is not archived"
-                count.see(Kind.END in known, breach, excused=within(call.ended, unheard))
+                count.see(Kind.END in known, breach, excused=within(shows(call.ended), unheard))
     return count.verdict("what happened outside of gaps is archived")
 
 
@@ -89,7 +90,7 @@ def missing(evidence: Evidence) -> Verdict:
         for call in truth.calls.values():
             edges = [moment for moment in (_told(call, held), call.ended or call.forgotten) if moment]
             breach = f"{name}: {call.call} ({call.began} .. {call.ended}) is not archived, and no gap explains it"
-            excused = all(within(each, unheard) for each in edges)
+            excused = all(within(evidence.clock.shows(each), unheard) for each in edges)
             count.see(call.call in evidence.archive.calls, breach, excused=excused)
     return count.verdict("a call that is not archived lies in gaps")
 
@@ -112,9 +113,10 @@ def quarantined(evidence: Evidence) -> Verdict:
         pools = {kind: _occurrences(rows, texts) for kind, texts in _BYTES.items()}
         faults = [each for each in truth.faults if each.kind in pools]
         # Those in no gap choose first: the bytes of one in a gap may have come, or not.
-        for fault in sorted(faults, key=lambda each, unheard=unheard: (_in_gap(each, unheard), each.begin)):  # type: ignore[misc]
+        stamped = [(each, _arrival(evidence, name, each)) for each in faults]
+        for fault, stamps in sorted(stamped, key=lambda each, unheard=unheard: (_in_gap(each, unheard), each[0].begin)):  # type: ignore[misc]
             breach = f"{name}: {fault.kind} at {fault.begin} is not in quarantine"
-            count.see(_take(pools[fault.kind], fault), breach, excused=_in_gap(fault, unheard))
+            count.see(_take(pools[fault.kind], stamps), breach, excused=_in_gap((fault, stamps), unheard))
     return count.verdict("what is no document is in quarantine")
 
 
@@ -126,14 +128,22 @@ def _occurrences(rows: Iterable[Rejected], texts: Sequence[bytes]) -> list[datet
     return [row.observed_at for row in rows for text in texts for _ in range(row.body.count(text))]
 
 
-def _take(pool: list[datetime], fault: TrueFault) -> bool:
+def _arrival(evidence: Evidence, name: str, fault: TrueFault) -> Spans:
+    """The times of receipt that its bytes can bear; a network that stalls holds them back for as long."""
+    last = fault.begin + seconds(LATE)
+    stalls = (each.span for each in evidence.outages if each.blow is Blow.STALLED and each.recorder == name)
+    held = [each.end + seconds(LATE) for each in stalls if each.start <= last and each.end >= fault.begin]
+    return evidence.clock.stamps(fault.begin, max(last, *held) if held else last)
+
+
+def _take(pool: list[datetime], stamps: Spans) -> bool:
     """One occurrence that this fault can have brought about, which then serves no other."""
     for at in pool:
-        if fault.begin <= at <= fault.begin + seconds(LATE):
+        if within(at, stamps):
             pool.remove(at)
             return True
     return False
 
 
-def _in_gap(fault: TrueFault, unheard: Spans) -> bool:
-    return bool(intersect(span(fault.begin, fault.begin + seconds(LATE)), unheard))
+def _in_gap(fault: tuple[TrueFault, Spans], unheard: Spans) -> bool:
+    return bool(intersect(fault[1], unheard))

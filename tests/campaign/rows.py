@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from campaign.clock import END_OF_TIME
 from campaign.evidence import (
-    END_OF_TIME,
     START_UP,
     Count,
     Evidence,
@@ -35,7 +35,7 @@ def complete(evidence: Evidence) -> Verdict:
             wrong = _final(call, row)
             asked_from = call.ended
             if Kind.DETAIL in known:
-                asked_from = known[Kind.DETAIL].first_observed_at + seconds(REFETCH_AFTER)
+                asked_from = evidence.clock.meant(known[Kind.DETAIL].first_observed_at) + seconds(REFETCH_AFTER)
             breach = f"{name}: {call.call}, ended {call.ended}, is {row['state']}: {', '.join(wrong)}"
             count.see(not wrong, breach, excused=bool(wrong) and _no_chance(evidence, name, call, asked_from))
     return count.verdict("a call whose end is archived is complete and as it truly was")
@@ -54,10 +54,12 @@ CHANCE = GIVE_UP / 2 + 0.5
 def _no_chance(evidence: Evidence, name: str, call: TrueCall, since: datetime | None) -> bool:
     """While the record was asked for, worker and recorder were never up together for long, or it failed twice."""
     assert since is not None
-    tries = span(since, since + seconds(GIVE_UP))
+    assert call.ended is not None
+    forgotten = call.ended + seconds(evidence.recorders[name].forget_after)
+    tries = span(since, min(since + seconds(GIVE_UP), forgotten))
     served = evidence.truths[name].served
     failures = sum(each.call == call.call and each.outcome == "failed" and each.at >= since for each in served)
-    up = subtract(intersect(tries, _subscribed(evidence, name)), _away(evidence))
+    up = subtract(intersect(tries, _subscribed(evidence, name)), _away(evidence, name))
     return failures > 1 or all(each.end - each.start < seconds(CHANCE) for each in up)
 
 
@@ -65,13 +67,9 @@ def _subscribed(evidence: Evidence, name: str) -> Spans:
     return tuple(Interval(start, end) for start, end in evidence.truths[name].live(END_OF_TIME) if start < end)
 
 
-def _away(evidence: Evidence) -> Spans:
+def _away(evidence: Evidence, name: str) -> Spans:
     """Times in which the worker was out; a new one first has to learn what is owed."""
-    return union(
-        Interval(each.span.start, each.span.end + seconds(START_UP))
-        for each in evidence.outages
-        if each.what != "database"
-    )
+    return union(Interval(each.span.start, each.span.end + seconds(START_UP)) for each in evidence.excusing(name))
 
 
 def true(evidence: Evidence) -> Verdict:
@@ -80,7 +78,8 @@ def true(evidence: Evidence) -> Verdict:
     for row in evidence.archive.calls.values():
         name = str(row["recorder"])
         call = evidence.truths[name].calls.get(str(row["call_id"])) if name in evidence.truths else None
-        wrong = ["never happened"] if call is None else list(_wrong(call, row))
+        gone = call is not None and _forgotten_by_age(evidence, name, call)
+        wrong = ["never happened"] if call is None else list(_wrong(call, row, gone))
         count.see(not wrong, f"{name}: {row['call_id']} ({row['state']}): {', '.join(wrong)}")
     return count.verdict("no row contradicts the truth")
 
@@ -89,8 +88,17 @@ PROVISIONAL = {"cause_id", "agent_id", "destination_name"}
 """Fields that a record may show differently until it has settled."""
 
 
-def _wrong(call: TrueCall, row: Mapping[str, object]) -> Iterator[str]:
-    if row["state"] == State.LOST and not call.record_lost and not call.forgotten:
+def _forgotten_by_age(evidence: Evidence, name: str, call: TrueCall) -> bool:
+    """The recorder said that it does not know the call when it no longer did."""
+    absent = evidence.archive.facts.get(call.call, {}).get(Kind.ABSENT)
+    if absent is None or call.ended is None:
+        return False
+    told = evidence.clock.meant(absent.first_observed_at)
+    return told >= call.ended + seconds(evidence.recorders[name].forget_after)
+
+
+def _wrong(call: TrueCall, row: Mapping[str, object], forgotten_by_age: bool) -> Iterator[str]:
+    if row["state"] == State.LOST and not (call.record_lost or call.forgotten or forgotten_by_age):
         yield "is lost, though its record is still there"
     if row["state"] in (State.COMPLETE, State.ENDED) and call.ended is None:
         yield "has ended, though it never did"

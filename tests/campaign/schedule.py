@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from random import Random
+
+from campaign.blows import Do, Setting, Step, steps
 
 from etl.simulator.config import ALL_STYLES, HttpConfig, Precision, SimulatorConfig
 from etl.simulator.faults import Fault, FaultKind, Faults
@@ -18,6 +19,9 @@ PROBE_EVERY = 2.0
 MARGIN = 1.0
 SETTLE_AFTER = 1.5
 """Seconds. Records settle before they are asked for again, or else nobody could see the final one."""
+
+FORGETS_SOON = 10.0
+"""Seconds after a call's end at which some recorders forget it: long enough to ask twice, too short for an outage."""
 
 HISTORY_DELAY = 1.0
 """Seconds after its end by which a call is in the history."""
@@ -52,6 +56,7 @@ SHARES = {
     FaultKind.REORDERING: 0.05,
     FaultKind.SLOW_DETAILS: 0.05,
     FaultKind.DETAIL_ERRORS: 0.1,
+    FaultKind.SHORT_LISTS: 0.1,
     FaultKind.FORGOTTEN_DETAILS: 0.03,
     FaultKind.CLOSE_AFTER_RESPONSE: 0.3,
     FaultKind.SPLIT_WRITES: 0.5,
@@ -60,46 +65,12 @@ SHARES = {
 """How often each of the others strikes where it could, on a recorder that has it at all."""
 
 
-class Do(StrEnum):
-    """What is done to us."""
-
-    START = "start"
-    """The worker is started (again)."""
-    KILL = "kill"
-    """kill -9 of the worker."""
-    WIPE = "wipe"
-    """The dead worker's data_dir is deleted."""
-    STOP = "stop"
-    """The worker is asked to stop, and waited for."""
-    FREEZE = "freeze"
-    """SIGSTOP of the worker."""
-    THAW = "thaw"
-    """SIGCONT of the worker."""
-    CRASH_DATABASE = "crash database"
-    """`pg_ctl stop -m immediate`."""
-    START_DATABASE = "start database"
-    START_SECOND = "start second"
-    """Another worker on the same recorders and data_dir."""
-    START_STRANGER = "start stranger"
-    """The same with a data_dir of its own, as on another machine."""
-    KILL_SECOND = "kill second"
-    STOP_SECOND = "stop second"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Step:
-    """One thing to do, `at` seconds after the start."""
-
-    at: float
-    do: Do
-
-
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """A whole campaign: recorders with their faults, and the steps against us, in order.
 
-    `history` is where calls can be found that no session saw: over HTTP, or in files if it is None. `filling`: the
-    worker fills gaps by itself, else `cdr backfill gaps` does it at the end.
+    `setting` says what there is to be hit. `history` is where calls can be found that no session saw: over HTTP, or in
+    files if it is None. `filling`: the worker fills gaps by itself, else `cdr backfill gaps` does it at the end.
     """
 
     seed: int
@@ -108,6 +79,7 @@ class Schedule:
     steps: tuple[Step, ...]
     history: HttpConfig | None
     filling: bool
+    setting: Setting
 
     def __str__(self) -> str:
         faults = [
@@ -115,19 +87,19 @@ class Schedule:
             for recorder in self.recorders
             for fault in recorder.faults.moments()
         ]
-        return "\n".join([*(f"{step.at:6.2f} {step.do}" for step in self.steps), *faults])
+        return "\n".join([str(self.setting), *(str(step) for step in self.steps), *faults])
 
 
 def draw(seed: int, seconds: float, recorders: int = 3) -> Schedule:
     """The campaign of this seed: `seconds` of calls and faults, all over when they are."""
     dice = Random(f"campaign/{seed}/{seconds:g}")
     simulated = tuple(_recorder(number, seed, seconds, dice) for number in range(recorders))
-    steps = (*_against_worker(dice, seconds), *_against_database(dice, seconds), *_second(dice, seconds))
-    ordered = tuple(sorted((Step(0.0, Do.START), *steps)))
+    setting = Setting.draw(dice, [each.name for each in simulated])
+    ordered = tuple(sorted((Step(0.0, Do.START), *steps(dice, seconds, setting))))
     history = _history(dice)
     if history is None:  # all files are read in one zone
         simulated = tuple(replace(each, timezone=simulated[0].timezone) for each in simulated)
-    return Schedule(seed, seconds, simulated, ordered, history, filling=dice.random() < 0.5)
+    return Schedule(seed, seconds, simulated, ordered, history, filling=dice.random() < 0.5, setting=setting)
 
 
 def _history(dice: Random) -> HttpConfig | None:
@@ -162,6 +134,7 @@ def _recorder(number: int, seed: int, seconds: float, dice: Random) -> Simulator
         before_detail=dice.choice(("unfinished", "unknown")),
         provisional=0.3,
         settle_after=SETTLE_AFTER,
+        forget_after=FORGETS_SOON if dice.random() < 0.2 else 3600.0,
         seconds=seconds,
         faults=Faults((*_moments(dice, seconds), *(_share(kind) for kind in shares))),
     )
@@ -178,38 +151,3 @@ def _moments(dice: Random, seconds: float) -> Iterator[Fault]:
             if at + length >= seconds:
                 break
             yield Fault(kind, at=at, length=length)
-
-
-def _against_worker(dice: Random, seconds: float) -> Iterator[Step]:
-    """Blows to the one worker, one after the other; the first early, so that a short campaign has one too."""
-    now = dice.uniform(3, 5)
-    blow = Do.KILL
-    while now < seconds - 3:
-        down = dice.uniform(0.2, 3)
-        yield Step(now, blow)
-        if blow is Do.FREEZE:
-            yield Step(now + down, Do.THAW)
-        else:
-            if blow is Do.KILL and dice.random() < 0.15 and now < seconds * 0.7:
-                yield Step(now + 0.1, Do.WIPE)
-            yield Step(now + down, Do.START)
-        now += down + dice.uniform(3, 15)
-        blow = dice.choice((Do.KILL, Do.KILL, Do.KILL, Do.STOP, Do.FREEZE))
-
-
-def _against_database(dice: Random, seconds: float) -> Iterator[Step]:
-    now = dice.uniform(4, 8)
-    while now < seconds - 2:
-        down = dice.choice((dice.uniform(0.2, 2), dice.uniform(2, 8)))
-        yield Step(now, Do.CRASH_DATABASE)
-        yield Step(min(now + down, seconds), Do.START_DATABASE)
-        now += down + dice.uniform(5, 20)
-
-
-def _second(dice: Random, seconds: float) -> Iterator[Step]:
-    """Another worker overlaps for a while, in two campaigns of three."""
-    now = dice.uniform(seconds * 0.2, seconds * 0.6)
-    length = dice.uniform(3, 10)
-    if dice.random() < 0.67 and now + length < seconds:
-        yield Step(now, dice.choice((Do.START_SECOND, Do.START_STRANGER)))
-        yield Step(now + length, dice.choice((Do.KILL_SECOND, Do.STOP_SECOND)))

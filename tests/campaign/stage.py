@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from campaign import schedule
+from campaign.proxy import Network
 from campaign.recorders import HISTORY, files
 from campaign.schedule import Schedule
 
@@ -24,6 +25,7 @@ from etl.store import embedded, migrate
 
 SOURCES = Path(etl.__file__).parent.parent
 TESTS = Path(__file__).parent.parent
+CONNECTIONS = 30
 STOP_TIMEOUT = 60.0
 """Seconds a worker may take to stop: it drains its journal for up to 20 s."""
 
@@ -36,7 +38,9 @@ RUN = "from etl.cli.main import run; run()"
 @contextmanager
 def database(folder: Path) -> Iterator[embedded.Cluster]:
     """A PostgreSQL with an empty, migrated database. What is committed survives a crash of it, not a power cut."""
-    cluster = embedded.Cluster(embedded.programs(), folder / "postgres", ("fsync=off", "max_connections=50"))
+    cluster = embedded.Cluster(
+        embedded.programs(), folder / "postgres", ("fsync=off", f"max_connections={CONNECTIONS}")
+    )
     cluster.start()
     try:
         migrate.upgrade(cluster.url())
@@ -69,6 +73,24 @@ def recorders(plan: Schedule, folder: Path) -> Iterator[Mapping[str, int]]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+@contextmanager
+def network(
+    links: Iterable[str], folder: Path, cluster: embedded.Cluster, ports: Mapping[str, int]
+) -> Iterator[Network | None]:
+    """A network between the workers and what the links lead to; None without links."""
+    named = tuple(links)
+    if not named:
+        yield None
+        return
+    targets = {name: ports.get(name, str(cluster.socket / ".s.PGSQL.5432")) for name in named}
+    made = Network(folder, targets, _environment())
+    try:
+        wait_for(lambda: made.ready, 20, "the network")
+        yield made
+    finally:
+        made.end()
 
 
 def configuration(
@@ -120,11 +142,13 @@ def command(config: Path, log: Path, *words: str) -> int:
 
 @dataclass
 class WorkerProcess:
-    """A worker that can be started, hit and started again; `config` is its configuration, `log` grows."""
+    """A worker that can be started, hit and started again; `config` is its configuration, `log` grows, `more` is added
+    to its environment."""
 
     config: Path
     data_dir: Path
     log: Path
+    more: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     _logged: int = 0
 
@@ -142,7 +166,7 @@ class WorkerProcess:
         words = (sys.executable, "-c", RUN, "worker", "--config", str(self.config))
         with self.log.open("ab") as log:
             self._logged = log.tell()
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=_environment())
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=_environment() | dict(self.more))
 
     def send(self, number: signal.Signals) -> None:
         """A signal. A worker that has ended by itself is a failure of the campaign."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from campaign.blows import Do, Step
 from campaign.run import campaign, folder
-from campaign.schedule import Do, Step, draw
+from campaign.schedule import draw
 
 SEED = 7
 SECONDS = 14.0
@@ -18,9 +19,11 @@ def test_a_short_campaign_breaks_no_obligation() -> None:
     plan = draw(SEED, SECONDS)
     assert {step.do for step in plan.steps} >= {Do.KILL, Do.CRASH_DATABASE}
     with folder(None) as where:
-        verdicts = campaign(plan, where)
-    assert [line for verdict in verdicts if verdict.broken for line in verdict.lines()] == []
-    assert all(verdict.checked for verdict in verdicts)
+        outcome = campaign(plan, where)
+    assert outcome.broken == []
+    assert all(verdict.checked for verdict in outcome.verdicts)
+    assert outcome.faults["kill -9"]
+    assert outcome.faults["database crash"]
 
 
 @pytest.mark.parametrize("seconds", [14.0, 60.0])

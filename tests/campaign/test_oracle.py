@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from campaign.archive import Archive, Rejected
-from campaign.evidence import Evidence, Outage
+from campaign.evidence import Blow, Evidence, Outage
 from campaign.oracle import judge
 from support.merge_oracle import Kept, merge
 
@@ -166,8 +166,8 @@ def test_an_outage_of_the_worker_excuses_a_gap_and_one_of_the_database_does_not(
     early = replace(evidence.archive.sessions[NAME][1], coverage=(Interval(at(36), at(45)), Interval(at(50), at(58))))
     changed = with_sessions(evidence, evidence.archive.sessions[NAME][0], early)
     span = Interval(at(45), at(49))
-    assert broken(replace(changed, outages=(Outage("database", span),))) == {CAUSES}
-    assert broken(replace(changed, outages=(Outage("worker", span),))) == set()
+    assert broken(replace(changed, outages=(Outage(Blow.CRASH, span),))) == {CAUSES}
+    assert broken(replace(changed, outages=(Outage(Blow.KILL, span),))) == set()
 
 
 def test_a_gap_long_after_the_fault_is_seen(evidence: Evidence) -> None:

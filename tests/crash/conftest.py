@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from campaign import archive, stage
 from campaign.archive import Archive
-from campaign.evidence import Evidence, Outage
+from campaign.evidence import Blow, Evidence, Outage
 from campaign.oracle import judge
 from campaign.schedule import SETTLE_AFTER
 from campaign.stage import WorkerProcess
@@ -70,9 +70,9 @@ class House:
         self.worker.kill()
         return datetime.now(UTC)
 
-    def out(self, what: str, since: datetime) -> None:
+    def out(self, blow: Blow, since: datetime) -> None:
         """An outage from then until now."""
-        self.outages.append(Outage(what, Interval(since, datetime.now(UTC))))
+        self.outages.append(Outage(blow, Interval(since, datetime.now(UTC))))
 
     async def until(self, holds: Callable[[], bool], what: str, seconds: float = LONG) -> None:
         """Wait for something that another process brings about."""
@@ -89,7 +89,7 @@ class House:
         """From then on nobody listens: the gap that this opens has its cause here."""
         since = datetime.now(UTC)
         await asyncio.to_thread(self.worker.stop)
-        self.out("worker", since)
+        self.out(Blow.STOP, since)
 
     def log(self) -> str:
         return self.worker.log.read_text()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaign.evidence import Blow
 
 from etl.config import load
 from etl.ingest.interpret import Interpreter
@@ -51,7 +52,7 @@ async def test_nothing_received_is_lost_by_kill_9_while_the_database_is_away(hou
         since = house.kill()
         before, known = known, received(house)
         assert before < known
-        house.out("worker", since)
+        house.out(Blow.KILL, since)
     assert {kind for _, kind in known} >= {Kind.START, Kind.END, Kind.DETAIL}
     house.server.restart()
     await house.start()
@@ -95,7 +96,7 @@ async def test_a_damaged_journal_is_set_aside_loudly_and_the_work_goes_on(house:
         damage(path)
     house.server.restart()
     await house.start()
-    house.out("wiped", since)
+    house.out(Blow.DAMAGE, since)
     await house.until(lambda: any(house.journals.glob("*.damaged-1")), "the journal is set aside")
     already = house.complete()
     await house.until(lambda: house.complete() > already, "calls arrive again")
@@ -120,7 +121,7 @@ async def test_a_deleted_data_dir_opens_a_gap_within_20_seconds_of_the_next_star
     since = house.kill()
     shutil.rmtree(house.data_dir)
     await house.start()
-    house.out("wiped", since)
+    house.out(Blow.WIPE, since)
     await house.until(lambda: "journal" in house.reasons(), "the gap opens", 23)
     stream(0)
     await house.until(lambda: house.owed() == 0, "all details are done")

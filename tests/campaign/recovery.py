@@ -1,0 +1,119 @@
+"""How often we were hit by what, and how long it took until all was well again.
+
+All is well again when the database vouches for a moment after the blow: every recorder that was struck is covered past
+it, by a session that is subscribed and has its list, and that coverage has come into the database with all data before
+it. Other blows may fall meanwhile, and then it takes longer: this is what was seen, not what is possible.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from campaign.evidence import Blow, Evidence, Outage
+from campaign.gaps import BREAKING
+
+from etl.simulator.faults import FaultKind
+from etl.simulator.truth import Truth
+
+LOOK_EVERY = 0.25
+ROOM = timedelta(seconds=1)
+LONG = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Up to when (by the worker's clock) each recorder was covered according to the database, `at` a true moment."""
+
+    at: datetime
+    covered: Mapping[str, datetime]
+
+
+class Watcher:
+    """A thread that looks into the database, whenever it can, how far each recorder is covered."""
+
+    def __init__(self, url: str) -> None:
+        self.samples: list[Sample] = []
+        self._url = url
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(20)
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK_EVERY):
+            with suppress(psycopg.Error), psycopg.connect(
+                self._url, application_name="campaign watcher", autocommit=True, connect_timeout=2
+            ) as connection:  # fmt: skip
+                self._look(connection)
+
+    def _look(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        query = "SELECT recorder, max(upper(coverage)) FROM cdr.session WHERE NOT isempty(coverage) GROUP BY recorder"
+        while not self._over.wait(LOOK_EVERY):
+            at = datetime.now(UTC)
+            rows = connection.execute(query).fetchall()
+            self.samples.append(Sample(at, {str(name): until for name, until in rows}))  # type: ignore[misc]
+
+
+def injected(evidence: Evidence) -> Mapping[str, int]:
+    """How often each fault struck: ours by the blow, the recorders' by their own truth."""
+    counts = Counter(_name(each) for each in evidence.outages if each.blow is not Blow.LAST_STOP)
+    for truth in evidence.truths.values():
+        counts.update(str(each.kind) for each in truth.faults)
+        counts.update(_others(truth))
+    return dict(counts)
+
+
+def _name(outage: Outage) -> str:
+    long = outage.blow is Blow.FREEZE and outage.span.end - outage.span.start > LONG
+    return f"{outage.blow} for over a minute" if long else str(outage.blow)
+
+
+def _others(truth: Truth) -> Iterator[str]:
+    """Faults that the truth tells of without a line of their own."""
+    yield from (str(FaultKind.DETAIL_ERRORS) for each in truth.served if each.outcome == "failed")
+    yield from (str(FaultKind.FORGOTTEN_DETAILS) for each in truth.calls.values() if each.record_lost)
+    yield from ("call forgotten by a restart" for each in truth.calls.values() if each.forgotten)
+
+
+def recoveries(evidence: Evidence, samples: Sequence[Sample]) -> Mapping[str, Sequence[float]]:
+    """For each fault that interrupts anything: the seconds from its end until all was well again, each time."""
+    found: dict[str, list[float]] = defaultdict(list)
+    everyone = tuple(evidence.truths)
+    for each in evidence.outages:
+        if each.blow not in (Blow.LAST_STOP, Blow.SECOND):
+            struck = (each.recorder,) if each.recorder else everyone
+            found[_name(each)] += _recovery(evidence, samples, each.span.end, struck)
+    for name, truth in evidence.truths.items():
+        for fault in truth.faults:
+            if fault.kind in BREAKING and fault.end is not None:
+                found[str(fault.kind)] += _recovery(evidence, samples, fault.end, (name,))
+    return {name: tuple(each) for name, each in found.items() if each}
+
+
+def _recovery(
+    evidence: Evidence, samples: Sequence[Sample], over: datetime, struck: Sequence[str]
+) -> tuple[float, ...]:
+    """Nothing where the campaign ended before."""
+    shows, past = evidence.clock.shows, evidence.clock.shows(over)
+    for sample in samples:
+        if sample.at > over:
+            latest = shows(sample.at) + ROOM  # what is covered beyond that is to be taken back yet
+            if all(past < sample.covered.get(name, past) <= latest for name in struck):
+                return (round((sample.at - over).total_seconds(), 2),)
+    return ()
