@@ -8,7 +8,7 @@ FOR    ?= 60s
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign lock clean
+.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns reliability lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,14 @@ bench-loaders: $(VENV)/.installed ## 100,000 files by us and by general loaders,
 
 campaign: $(VENV)/.installed ## worker, database and simulators with faults against an oracle: SEED=1 FOR=60s
 	$(BIN)/python -m tests.campaign --seed $(SEED) --for $(FOR)
+
+SEEDS ?= 1000..1199
+SIDE_BY_SIDE ?= 4
+campaigns: $(VENV)/.installed ## many of them, each seed once for this code: SEEDS=1000..1199 FOR=60s SIDE_BY_SIDE=4
+	$(BIN)/python -m tests.campaign many --seeds $(SEEDS) --for $(FOR) --side-by-side $(SIDE_BY_SIDE)
+
+reliability: $(VENV)/.dependencies ## the tables of docs/reliability.md from the ledgers in tests/ledger/
+	$(BIN)/python -m tests.write_reliability
 
 lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*.txt (needs uv)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \

@@ -85,6 +85,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _ours(path, error) from error
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its error, and Python cannot read that
+        raise JournalDamaged(str(path), "it is not what was written (its schema is malformed)") from error
 
 
 def _ours(path: Path, error: sqlite3.Error) -> JournalError:

@@ -61,10 +61,10 @@ GapStates = Mapping[tuple[str, datetime], str]
 """State of each gap that has ended, by recorder and beginning."""
 
 
-def gap_states(connection: Connection) -> GapStates:
-    """As of now."""
-    rows = _rows(connection, "SELECT recorder, from_time, state FROM cdr.gap WHERE to_time IS NOT NULL")
-    return {(row["recorder"], row["from_time"]): row["state"] for row in rows}
+def gap_states(connection: Connection, until: datetime) -> GapStates:
+    """As of now, of the gaps that had ended by then."""
+    rows = _rows(connection, "SELECT recorder, from_time, to_time, state FROM cdr.gap WHERE to_time IS NOT NULL")
+    return {(row["recorder"], row["from_time"]): row["state"] for row in rows if row["to_time"] <= until}
 
 
 def first_subscriptions(connection: Connection) -> Mapping[str, datetime]:

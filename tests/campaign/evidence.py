@@ -41,6 +41,8 @@ class Blow(StrEnum):
     SLOW = "slow database"
     DATABASE_STALLED = "database stalled"
     SECOND = "second worker"
+    STARVED = "machine too busy"
+    """Not ours: the kernel says that the worker had to wait for a processor."""
 
     @property
     def excuses(self) -> bool:
@@ -59,7 +61,7 @@ class Blow(StrEnum):
 
 
 _EXCUSES = frozenset(
-    (Blow.KILL, Blow.STOP, Blow.LAST_STOP, Blow.FREEZE, Blow.WIPE, Blow.DAMAGE, Blow.DISK, Blow.STALLED)
+    (Blow.KILL, Blow.STOP, Blow.LAST_STOP, Blow.FREEZE, Blow.WIPE, Blow.DAMAGE, Blow.DISK, Blow.STALLED, Blow.STARVED)
 )
 
 

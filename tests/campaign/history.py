@@ -19,7 +19,8 @@ from etl.simulator.truth import TrueCall
 class Aftermath:
     """What was done after the last fault, beside a worker, as exit codes: `cdr reconcile`, `backfill gaps`, `verify`,
     and `verify` once more after a repair, if there was something to repair. `since` is when each recorder's time
-    begins, `until` when that of `verify` ended; `gaps` and `findings` are as of then. `in_files`: the history is one
+    begins, `until` when that of `verify` ended; `gaps` (those that had
+    ended before all this) and `findings` are as of then. `in_files`: the history is one
     of files, whose records are as old as the file: they do not win over a detail that came later."""
 
     reconciled: int

@@ -164,11 +164,12 @@ class Network:
 
     def end(self) -> None:
         """Stop it."""
-        if self._process.stdin is not None:
-            with suppress(OSError):
-                self._process.stdin.close()
         self._process.terminate()
         self._process.wait(20)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
 
 
 if __name__ == "__main__":

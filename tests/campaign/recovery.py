@@ -26,6 +26,7 @@ from etl.simulator.truth import Truth
 LOOK_EVERY = 0.25
 ROOM = timedelta(seconds=1)
 LONG = timedelta(minutes=1)
+NOT_INJECTED = (Blow.LAST_STOP, Blow.STARVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Watcher:
 
 def injected(evidence: Evidence) -> Mapping[str, int]:
     """How often each fault struck: ours by the blow, the recorders' by their own truth."""
-    counts = Counter(_name(each) for each in evidence.outages if each.blow is not Blow.LAST_STOP)
+    counts = Counter(_name(each) for each in evidence.outages if each.blow not in NOT_INJECTED)
     for truth in evidence.truths.values():
         counts.update(str(each.kind) for each in truth.faults)
         counts.update(_others(truth))
@@ -96,7 +97,7 @@ def recoveries(evidence: Evidence, samples: Sequence[Sample]) -> Mapping[str, Se
     found: dict[str, list[float]] = defaultdict(list)
     everyone = tuple(evidence.truths)
     for each in evidence.outages:
-        if each.blow not in (Blow.LAST_STOP, Blow.SECOND):
+        if each.blow not in (*NOT_INJECTED, Blow.SECOND):
             struck = (each.recorder,) if each.recorder else everyone
             found[_name(each)] += _recovery(evidence, samples, each.span.end, struck)
     for name, truth in evidence.truths.items():

@@ -17,13 +17,14 @@ from campaign import archive, harm, stage
 from campaign.blows import DATABASE
 from campaign.clock import RIGHT, Dial, MachineClock
 from campaign.director import QUIET, Director, journals
-from campaign.evidence import Evidence, Verdict
+from campaign.evidence import Evidence, Outage, Verdict
 from campaign.history import Aftermath, judge_history
 from campaign.oracle import judge
 from campaign.recorders import truth_path
 from campaign.recovery import Watcher, injected, recoveries
 from campaign.schedule import HISTORY_DELAY, Schedule, draw
 from campaign.stage import WorkerProcess
+from campaign.starvation import Starvation
 
 from etl.config import duration
 from etl.simulator import truth
@@ -126,13 +127,15 @@ def campaign(plan: Schedule, where: Path) -> Outcome:
         with ExitStack() as scene:
             director = _scene(plan, where, cluster, scene)
             watcher = scene.enter_context(Watcher(cluster.url()))
+            starvation = scene.enter_context(Starvation())
             director.play(plan.steps, plan.seconds)
             stage.wait_for((where / "quiet").exists, 120, "all calls have ended")
             director.settle()
             aftermath = recover(plan, where, cluster, director.worker)
             director.rest()
             left = tuple(journals(director.worker))
-        evidence = _evidence(plan, where, cluster, director)
+        outages = (*director.outages, *starvation.outages())
+        evidence = _evidence(plan, where, cluster, outages, director.dial)
     verdicts = [
         *judge(evidence),
         _nothing_ongoing(evidence, aftermath.reconciled),
@@ -157,11 +160,11 @@ def _scene(plan: Schedule, where: Path, cluster: embedded.Cluster, scene: ExitSt
 
 def recover(plan: Schedule, where: Path, cluster: embedded.Cluster, worker: WorkerProcess) -> Aftermath:
     """What a person would do when all is well again, beside the worker: get back what is missing, and check."""
-    log = where / "recovery.log"
+    log, began = where / "recovery.log", datetime.now(UTC)
     time.sleep(HISTORY_DELAY + SKEWED)
     reconciled = stage.command(worker.config, log, "reconcile")
     if plan.filling:
-        _wait_for_gaps(cluster)
+        _wait_for_gaps(cluster, began)
     filled = stage.command(worker.config, log, "backfill", "gaps")
     with database.connect(cluster.url()) as connection:
         since, until = archive.first_subscriptions(connection), datetime.now(UTC)
@@ -172,15 +175,15 @@ def recover(plan: Schedule, where: Path, cluster: embedded.Cluster, worker: Work
         stage.command(worker.config, log, "verify", "--repair", *span)
         repaired = stage.command(worker.config, log, "verify", *span)
     with database.connect(cluster.url()) as connection:
-        states, found = archive.gap_states(connection), archive.findings(connection)
+        states, found = archive.gap_states(connection, began), archive.findings(connection)
     return Aftermath(reconciled, filled, verified, repaired, since, until, states, found, plan.history is None)
 
 
-def _wait_for_gaps(cluster: embedded.Cluster) -> None:
+def _wait_for_gaps(cluster: embedded.Cluster, until: datetime) -> None:
     """The worker fills the gaps that have ended by itself; what it leaves is for the command to try."""
     deadline = time.monotonic() + QUIET
     with database.connect(cluster.url()) as connection:
-        while "open" in archive.gap_states(connection).values() and time.monotonic() < deadline:
+        while "open" in archive.gap_states(connection, until).values() and time.monotonic() < deadline:
             time.sleep(0.5)
 
 
@@ -208,9 +211,14 @@ def _workers(
     return first, second, third
 
 
-def _evidence(plan: Schedule, where: Path, cluster: embedded.Cluster, director: Director) -> Evidence:
+def _evidence(
+    plan: Schedule, where: Path, cluster: embedded.Cluster, outages: tuple[Outage, ...], dial: Dial | None
+) -> Evidence:
+    clock = MachineClock(tuple(dial.turns)) if dial else RIGHT
+    told = [*(f"{each.span.start} .. {each.span.end} {each.blow} {each.recorder or ''}" for each in outages),
+            *(f"{each.at} the clock is {each.ahead} ahead" for each in clock.turns)]  # fmt: skip
+    (where / "outages.txt").write_text("\n".join(sorted(told)))
     with database.connect(cluster.url()) as connection:
         held = archive.read(connection)
     truths = {each.name: truth.load(truth_path(where, each.name)) for each in plan.recorders}
-    clock = MachineClock(tuple(director.dial.turns)) if director.dial else RIGHT
-    return Evidence(truths, {each.name: each for each in plan.recorders}, held, tuple(director.outages), clock)
+    return Evidence(truths, {each.name: each for each in plan.recorders}, held, outages, clock)

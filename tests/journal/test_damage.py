@@ -80,6 +80,16 @@ def test_entries_before_a_bad_segment_are_read_and_then_the_damage_is_named(
         assert not error.retry
 
 
+def test_a_schema_that_is_no_text_any_more_is_damage_like_any_other(segments: list[Path], root: Path) -> None:
+    """SQLite's own error then quotes bytes that Python cannot decode: for ever the journal was neither adopted nor set
+    aside, and reported as a bug."""
+    name = segments[0].read_bytes().index(b"tableentryentry") + len("table")
+    overwrite(segments[0], name, b"\xba" * 60)  # the table's name, and the beginning of its definition
+    (journal,) = adopt(root).journals
+    with journal, pytest.raises(JournalDamaged, match="not what was written"):
+        journal.read(0, 7, 100_000)
+
+
 def test_a_segment_cut_short_gives_its_entries_up_to_the_cut(segments: list[Path], root: Path) -> None:
     with segments[1].open("r+b") as file:
         file.truncate(17_000)
