@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from etl.errors import DatabaseUnavailable
 from etl.ingest.loader import Loader
@@ -22,11 +22,17 @@ class JournalSink:
     def __init__(self, journal: Journal, clock: Clock) -> None:
         self._journal = journal
         self._clock = clock
-        self._latest = clock.now()
+        self._latest = self._now = clock.now()
+        self._elapsed = clock.elapsed()
         self._commit: Commit | None = None
 
     def now(self) -> datetime:
-        self._latest = max(self._latest, self._clock.now())
+        """Never before a moment that the clock has shown already, stamped or not: set back, it shows them again, and
+        what is heard the second time must not vouch for what came the first time."""
+        shown = self._now + timedelta(seconds=self._clock.elapsed() - self._elapsed)
+        self._now = self._clock.now()
+        self._elapsed = self._clock.elapsed()  # after the other: looking late must not seem to be a step back
+        self._latest = max(self._latest, self._now, shown)
         return self._latest
 
     def append(self, draft: Draft) -> None:

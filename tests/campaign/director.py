@@ -16,7 +16,7 @@ from campaign.clock import Dial
 from campaign.evidence import Blow, Outage
 from campaign.proxy import WAYS, Network
 from campaign.schedule import GIVE_UP, REFETCH_AFTER
-from campaign.stage import WorkerProcess
+from campaign.stage import STOP_TIMEOUT, WorkerProcess, wait_for
 
 from etl.model import Interval
 from etl.store import database, embedded
@@ -43,10 +43,12 @@ class Director:
     _taken: list[psycopg.Connection[tuple[object, ...]]] = field(default_factory=list)
 
     def play(self, steps: Sequence[Step], seconds: float) -> None:
-        """All steps in order; returns when `seconds` are over."""
+        """All steps in order; returns when `seconds` are over. What takes longer than planned moves what follows."""
         began = time.monotonic()
         for step in steps:
-            time.sleep(max(0.0, began + step.at - time.monotonic()))
+            wait = began + step.at - time.monotonic()
+            time.sleep(max(0.0, wait))
+            began += max(0.0, -wait)
             _STEPS[step.do](self, step)
         time.sleep(max(0.0, began + seconds - time.monotonic()))
 
@@ -100,6 +102,7 @@ class Director:
 
     def _set_clock(self, step: Step) -> None:
         assert self.dial is not None
+        wait_for(lambda: self.worker.came_up, STOP_TIMEOUT, "the worker is up before its clock is set")
         self._begin("clock", Blow.CLOCK)
         self.dial.set(step.amount)
         self._over("clock")

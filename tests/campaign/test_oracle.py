@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from campaign.archive import Archive, Rejected
+from campaign.clock import MachineClock, Turn
 from campaign.evidence import Blow, Evidence, Outage
 from campaign.oracle import judge
 from support.merge_oracle import Kept, merge
@@ -162,12 +163,89 @@ def test_a_gap_while_somebody_listened_in_peace_is_seen(evidence: Evidence) -> N
     assert broken(with_sessions(evidence, evidence.archive.sessions[NAME][0], late)) == {CAUSES}
 
 
-def test_an_outage_of_the_worker_excuses_a_gap_and_one_of_the_database_does_not(evidence: Evidence) -> None:
-    early = replace(evidence.archive.sessions[NAME][1], coverage=(Interval(at(36), at(45)), Interval(at(50), at(58))))
-    changed = with_sessions(evidence, evidence.archive.sessions[NAME][0], early)
-    span = Interval(at(45), at(49))
-    assert broken(replace(changed, outages=(Outage(Blow.CRASH, span),))) == {CAUSES}
-    assert broken(replace(changed, outages=(Outage(Blow.KILL, span),))) == set()
+def interrupted(evidence: Evidence, start: float, end: float) -> Evidence:
+    """The second session did not listen for a while."""
+    pieces = (Interval(at(36), at(start)), Interval(at(end), at(58)))
+    second = replace(evidence.archive.sessions[NAME][1], coverage=pieces)
+    return with_sessions(evidence, evidence.archive.sessions[NAME][0], second)
+
+
+HARMLESS = {Blow.CRASH, Blow.CONNECTIONS, Blow.SLOW, Blow.DATABASE_STALLED, Blow.SECOND, Blow.CLOCK}
+
+
+@pytest.mark.parametrize("blow", Blow)
+def test_what_stops_the_worker_from_listening_excuses_a_gap_and_nothing_else_does(
+    evidence: Evidence, blow: Blow
+) -> None:
+    """Whatever keeps it from the database never does; and for a step of the clock it is the clock that must tell."""
+    changed = replace(interrupted(evidence, 45, 50), outages=(Outage(blow, Interval(at(45), at(49))),))
+    assert broken(changed) == ({CAUSES} if blow in HARMLESS else set())
+
+
+def test_a_stall_of_one_recorder_excuses_no_gap_of_another(evidence: Evidence) -> None:
+    changed, stall = interrupted(evidence, 45, 50), Outage(Blow.STALLED, Interval(at(45), at(49)), NAME)
+    assert broken(replace(changed, outages=(stall,))) == set()
+    assert broken(replace(changed, outages=(replace(stall, recorder="another"),))) == {CAUSES}
+
+
+@pytest.mark.parametrize("blow", [Blow.WIPE, Blow.DAMAGE])
+def test_with_a_journal_goes_only_what_the_database_could_not_take(evidence: Evidence, blow: Blow) -> None:
+    """The time before the kill is in the gap only as far back as the database was out of reach."""
+    changed, lost = interrupted(evidence, 42, 56), Outage(blow, Interval(at(54), at(55)))
+    away = Outage(Blow.CONNECTIONS, Interval(at(44), at(53)))
+    assert broken(replace(changed, outages=(lost,))) == {CAUSES}
+    assert broken(replace(changed, outages=(away, lost))) == set()
+    assert broken(replace(changed, outages=(away, replace(lost, blow=Blow.KILL)))) == {CAUSES}
+
+
+FAST = MachineClock((Turn(at(44), timedelta(seconds=5)), Turn(at(52), timedelta())))
+"""Five seconds ahead from 44 to 52: it shows 49 to 57 then, and 52 to 57 again."""
+
+
+def test_a_step_of_the_clock_excuses_a_gap_of_what_it_skipped_and_showed_twice(evidence: Evidence) -> None:
+    changed = interrupted(evidence, 43, 49.5)
+    assert broken(changed) == {CAUSES}
+    assert broken(replace(changed, clock=FAST)) == set()
+    assert broken(replace(interrupted(evidence, 38, 49.5), clock=FAST)) == {CAUSES}
+
+
+def test_a_moment_is_in_a_gap_by_the_clock_that_the_archive_is_dated_by(evidence: Evidence) -> None:
+    """A call that nobody heard, at 45 to 46 by the true clock, when the machine's showed 50 to 51."""
+    for line in (
+        CallLine(at(45), "missed", "begin", at(45), None, {}),
+        CallLine(at(46), "missed", "end", at(45), at(46), {}),
+    ):
+        with_line(evidence, line)
+    assert broken(replace(interrupted(evidence, 43, 49.5), clock=FAST)) == {HAPPENED, MISSING}
+    assert broken(replace(interrupted(evidence, 43, 52.5), clock=FAST)) == set()
+    assert broken(interrupted(evidence, 49, 52.5)) >= {HAPPENED, MISSING}
+
+
+def test_bytes_are_looked_for_where_the_clock_stood_when_they_came(evidence: Evidence) -> None:
+    ahead = MachineClock((Turn(at(14), timedelta(seconds=9)), Turn(at(20), timedelta())))
+    (row,) = evidence.archive.quarantine
+    assert QUARANTINED in broken(replace(evidence, clock=ahead))
+    shown = doctored(evidence, quarantine=(replace(row, observed_at=at(24.2)),))
+    assert QUARANTINED not in broken(replace(shown, clock=ahead))
+
+
+def test_a_recorder_that_forgets_soon_excuses_a_lost_call_only_from_then_on(evidence: Evidence) -> None:
+    """The call ended at 12; asked at 15 the recorder still had it, at 23 no more."""
+    forgetful = replace(evidence, recorders={NAME: SimulatorConfig(name=NAME, forget_after=10)})
+    for second, expected in ((15, {TRUE, COMPLETE}), (23, {COMPLETE})):
+        absent = fact(Kind.ABSENT, second, {})
+        kept = {**evidence.archive.facts[HEARD], Kind.ABSENT: Kept(absent, absent.observed_at)}
+        del kept[Kind.DETAIL]
+        assert broken(doctored(forgetful, facts={HEARD: kept}, calls={HEARD: rows(kept)})) == expected
+
+
+def test_a_record_that_was_forgotten_while_nobody_could_ask_is_excused(evidence: Evidence) -> None:
+    """The recorder was there again for four seconds before it forgot the call, which is too short; or for longer."""
+    truth = the_truth()
+    truth.connections[1].muted, truth.connections[3].subscribed = at(12.5), at(14)
+    changed = replace(without_facts(evidence, Kind.DETAIL), truths={NAME: truth})
+    assert COMPLETE in broken(changed)
+    assert COMPLETE not in broken(replace(changed, recorders={NAME: SimulatorConfig(name=NAME, forget_after=6)}))
 
 
 def test_a_gap_long_after_the_fault_is_seen(evidence: Evidence) -> None:
