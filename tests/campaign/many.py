@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -107,35 +107,30 @@ def main(arguments: Sequence[str]) -> int:
     planned = [Campaign(seed, options.seconds, options.recorders, root / str(seed)) for seed in options.seeds]
     left = [each for each in planned if options.again or each.command not in known]
     print(f"{len(left)} campaigns, {len(planned) - len(left)} are in the ledger already; commit {commit_}", flush=True)
-    failed = 0
     with ThreadPoolExecutor(options.side_by_side) as pool:
-        for campaign, run in zip(
-            left, pool.map(lambda each: _recorded(each, commit_, options.ledger), left), strict=True
-        ):
-            failed += bool(run.broken)
-            _say(campaign, run)
+        runs = list(pool.map(lambda each: _recorded(each, commit_, options.ledger), left))
+    failed = sum(bool(run.broken) for run in runs)
     print(f"{len(left) - failed} of {len(left)} campaigns broke nothing")
     return 1 if failed else 0
 
 
 def _recorded(campaign: Campaign, commit_: str, folder: Path) -> Run:
-    """Run it, and write it down at once."""
+    """Run it, write it down at once, and say so."""
     run = campaign.run(commit_)
     ledger.append(run, folder)
+    print("\n".join(_told(campaign, run)), flush=True)
     if not run.broken:
         shutil.rmtree(campaign.folder, ignore_errors=True)
     return run
 
 
-def _say(campaign: Campaign, run: Run) -> None:
+def _told(campaign: Campaign, run: Run) -> Iterator[str]:
     mark = "BROKEN" if run.broken else "ok"
     hits = sum(run.faults.values())
-    print(f"{mark:6} {run.command}: {run.checked} checked, {hits} faults, {run.seconds:.0f} s, load {run.load}")
-    for line in run.broken[:10]:
-        print(f"         {line}")
+    yield f"{mark:6} {run.command}: {run.checked} checked, {hits} faults, {run.seconds:.0f} s, load {run.load}"
+    yield from (f"         {line}" for line in run.broken[:10])
     if run.broken:
-        print(f"         its folder: {campaign.folder}; replay it: {run.command} --keep FOLDER")
-    sys.stdout.flush()
+        yield f"         its folder: {campaign.folder}; replay it: {run.command} --keep FOLDER"
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
