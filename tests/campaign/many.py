@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,17 @@ ALLOWANCE = 420.0
 """Seconds that a campaign may take beyond its own, on a machine that is busy with others."""
 
 
+_running: set[subprocess.Popen[bytes]] = set()
+_interrupted = threading.Event()
+
+
+def _interrupt() -> None:
+    """Have those that run clean up and end: what was cut short by us is no result."""
+    _interrupted.set()
+    for process in tuple(_running):
+        process.send_signal(signal.SIGINT)
+
+
 @dataclass(frozen=True, slots=True)
 class Campaign:
     """What is the same for all of them, and the seed of one; `folder` is its own."""
@@ -53,12 +65,13 @@ class Campaign:
     def run(self, commit_: str) -> Run:
         """Run it to its end, whatever that is."""
         began, at = time.monotonic(), datetime.now(UTC)
-        self.folder.mkdir(parents=True)
         result = self.folder / "result.json"
         words = (sys.executable, *self.command.split()[1:], "--keep", str(self.folder), "--result", str(result))
         with (self.folder / "campaign.log").open("wb") as log:
             process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+        _running.add(process)
         why = _wait(process, self.seconds + ALLOWANCE)
+        _running.discard(process)
         if why or not result.exists():
             _clear(process, self.folder)
         told = json.loads(result.read_text()) if result.exists() else {"checked": 0, "broken": [why or "no result"]}
@@ -100,23 +113,39 @@ def main(arguments: Sequence[str]) -> int:
     """Run the campaigns that the ledger does not know for this code; exit code 1 if one of them broke anything."""
     options = _options(arguments)
     commit_ = commit()
-    known = {run.command for run in ledger.read(PROGRAMME, options.ledger) if run.commit == commit_ and not run.broken}
-    root = options.keep or Path(tempfile.mkdtemp(prefix="cdr-campaigns-"))
-    root.mkdir(parents=True, exist_ok=True)
+    known = _known(commit_, options.ledger)
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix="cdr-campaigns-", dir=options.keep)).resolve()
     root.chmod(0o755)
     planned = [Campaign(seed, options.seconds, options.recorders, root / str(seed)) for seed in options.seeds]
     left = [each for each in planned if options.again or each.command not in known]
     print(f"{len(left)} campaigns, {len(planned) - len(left)} are in the ledger already; commit {commit_}", flush=True)
     with ThreadPoolExecutor(options.side_by_side) as pool:
-        runs = list(pool.map(lambda each: _recorded(each, commit_, options.ledger), left))
+        try:
+            runs = list(pool.map(lambda each: _recorded(each, commit_, options.ledger), left))
+        except KeyboardInterrupt:
+            print("those under way are ended first, and are in no ledger", file=sys.stderr)
+            _interrupt()
+            pool.shutdown(cancel_futures=True)
+            return 130
     failed = sum(bool(run.broken) for run in runs)
     print(f"{len(left) - failed} of {len(left)} campaigns broke nothing")
     return 1 if failed else 0
 
 
+def _known(commit_: str, folder: Path) -> set[str]:
+    """What broke nothing with this code; a tree that was changed since its commit is like no other."""
+    runs = ledger.read(PROGRAMME, folder) if not commit_.endswith("+") else []
+    return {run.command for run in runs if run.commit == commit_ and not run.broken}
+
+
 def _recorded(campaign: Campaign, commit_: str, folder: Path) -> Run:
     """Run it, write it down at once, and say so."""
+    campaign.folder.mkdir(parents=True)
     run = campaign.run(commit_)
+    if _interrupted.is_set():
+        return run
     ledger.append(run, folder)
     print("\n".join(_told(campaign, run)), flush=True)
     if not run.broken:
