@@ -92,7 +92,9 @@ class Director:
     # What it stands on
 
     def _fill_disk(self, step: Step) -> None:
+        """A worker that finds it full when it starts says so and ends: let the one be up that is to live with it."""
         if self.small_disk:
+            self._be_up()
             self._begin("disk", Blow.DISK)
             harm.fill(self.worker.data_dir)
 
@@ -102,10 +104,13 @@ class Director:
 
     def _set_clock(self, step: Step) -> None:
         assert self.dial is not None
-        wait_for(lambda: self.worker.came_up, STOP_TIMEOUT, "the worker is up before its clock is set")
+        self._be_up()
         self._begin("clock", Blow.CLOCK)
         self.dial.set(step.amount)
         self._over("clock")
+
+    def _be_up(self) -> None:
+        wait_for(lambda: self.worker.came_up, STOP_TIMEOUT, "the worker is up")
 
     def _crash_database(self, step: Step) -> None:
         self._begin(DATABASE, Blow.CRASH)

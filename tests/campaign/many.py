@@ -74,7 +74,9 @@ class Campaign:
         _running.discard(process)
         if why or not result.exists():
             _clear(process, self.folder)
-        told = json.loads(result.read_text()) if result.exists() else {"checked": 0, "broken": [why or "no result"]}
+            said = (self.folder / "campaign.log").read_text(errors="replace").strip().splitlines()
+            why = f"{why or 'the campaign failed by itself'}: {said[-1] if said else 'without a word'}"
+        told = json.loads(result.read_text()) if result.exists() else {"checked": 0, "broken": [why]}
         if why and not told["broken"]:
             told["broken"] = [why]
         return Run(
@@ -95,7 +97,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> str:
         code = process.wait(seconds)
     except subprocess.TimeoutExpired:
         return f"the campaign had not ended after {seconds:g} s"
-    return "" if code in (0, 1) else f"the campaign failed by itself with exit code {code}: see campaign.log"
+    return "" if code in (0, 1) else f"the campaign failed by itself with exit code {code}"
 
 
 def _clear(process: subprocess.Popen[bytes], folder: Path) -> None:

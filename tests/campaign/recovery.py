@@ -2,7 +2,7 @@
 
 All is well again when the database vouches for a moment after the blow: every recorder that was struck is covered past
 it, by a session that is subscribed and has its list, and that coverage has come into the database with all data before
-it. Other blows may fall meanwhile, and then it takes longer: this is what was seen, not what is possible.
+it. Where another blow falls before that, nothing is measured.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
+from campaign.clock import END_OF_TIME
 from campaign.evidence import Blow, Evidence, Outage
 from campaign.gaps import BREAKING
 
@@ -98,23 +99,31 @@ def recoveries(evidence: Evidence, samples: Sequence[Sample]) -> Mapping[str, Se
     everyone = tuple(evidence.truths)
     for each in evidence.outages:
         if each.blow not in (*NOT_INJECTED, Blow.SECOND):
-            struck = (each.recorder,) if each.recorder else everyone
-            found[_name(each)] += _recovery(evidence, samples, each.span.end, struck)
-    for name, truth in evidence.truths.items():
+            for recorder in (each.recorder,) if each.recorder else everyone:
+                found[_name(each)] += _recovery(evidence, samples, each.span.end, recorder)
+    for recorder, truth in evidence.truths.items():
         for fault in truth.faults:
             if fault.kind in BREAKING and fault.end is not None:
-                found[str(fault.kind)] += _recovery(evidence, samples, fault.end, (name,))
+                found[str(fault.kind)] += _recovery(evidence, samples, fault.end, recorder)
     return {name: tuple(each) for name, each in found.items() if each}
 
 
-def _recovery(
-    evidence: Evidence, samples: Sequence[Sample], over: datetime, struck: Sequence[str]
-) -> tuple[float, ...]:
-    """Nothing where the campaign ended before."""
+def _recovery(evidence: Evidence, samples: Sequence[Sample], over: datetime, recorder: str) -> tuple[float, ...]:
+    """Nothing where something else struck this recorder before it was well again, or the campaign ended."""
     shows, past = evidence.clock.shows, evidence.clock.shows(over)
     for sample in samples:
-        if sample.at > over:
-            latest = shows(sample.at) + ROOM  # what is covered beyond that is to be taken back yet
-            if all(past < sample.covered.get(name, past) <= latest for name in struck):
-                return (round((sample.at - over).total_seconds(), 2),)
+        latest = shows(sample.at) + ROOM  # what is covered beyond that is to be taken back yet
+        if sample.at > over and past < sample.covered.get(recorder, past) <= latest:
+            other = any(start < sample.at and end > over for start, end in _blows(evidence, recorder))
+            return () if other else (round((sample.at - over).total_seconds(), 2),)
     return ()
+
+
+def _blows(evidence: Evidence, recorder: str) -> Iterator[tuple[datetime, datetime]]:
+    """From when to when something struck a recorder, or all."""
+    for each in evidence.outages:
+        if each.blow not in (*NOT_INJECTED, Blow.SECOND) and each.recorder in (None, recorder):
+            yield each.span.start, each.span.end
+    for fault in evidence.truths[recorder].faults:
+        if fault.kind in BREAKING:
+            yield fault.begin, fault.end or END_OF_TIME
