@@ -70,7 +70,9 @@ class Session:
         *,
         margin: timedelta,
         limit: int,
+        watch: Watch | None = None,
     ) -> None:
+        """`watch`: the one of earlier sessions, which notices that the clock was set between them."""
         self.id = session
         self._worker = worker
         self._recorder = recorder
@@ -78,7 +80,7 @@ class Session:
         self._scribe = scribe
         self._listener = listener
         self._clock = clock
-        self._watch = Watch(clock, margin)
+        self._watch = watch or Watch(clock, margin)
         self._limit = limit
         self._timeout = recorder.request_timeout.total_seconds()
         self._subscription = Subscription(
@@ -108,6 +110,9 @@ class Session:
             self.id, What.OPENED, worker=self._worker, extensions=list[Json](sorted(self._recorder.extensions))
         )
         self._listener.opened(self.id)
+        for happening in self._watch.look():
+            if isinstance(happening, Step):  # that nobody read between two sessions is no pause of this one
+                self._interrupt(happening)
         self._last_byte = self._clock.elapsed()
         link.send(self._subscription.start(self._clock.elapsed()))
         tasks = [asyncio.create_task(self._read(link)), asyncio.create_task(self._mind(link))]

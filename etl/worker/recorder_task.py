@@ -25,7 +25,7 @@ from etl.ingest.interpret import Source
 from etl.jobs.reconcile import Means, Reconciliation, Report
 from etl.model import Json
 from etl.protocol.answers import Answer, DetailAnswer, Failed, ListAnswer, NotUnderstood, UnknownCall
-from etl.recorder.clock import Clock
+from etl.recorder.clock import Clock, Watch
 from etl.recorder.queries import Queries
 from etl.recorder.session import Ending, Session
 from etl.recorder.sink import Scribe, Sink
@@ -78,6 +78,7 @@ class RecorderTask:
         self._source = source
         self._scribe = Scribe(recorder.name, sink)
         self._queries = Queries(recorder, source.dialect, self._scribe, clock, settings.document_limit)
+        self._watch = Watch(clock, settings.margin)
         self._backoff = Backoff()
         self._details = Details(
             concurrency=recorder.detail_concurrency,
@@ -212,6 +213,7 @@ class RecorderTask:
             self._clock,
             margin=self._settings.margin,
             limit=self._settings.document_limit,
+            watch=self._watch,
         )
         if self.standing.sessions:
             self._metrics.reconnects.labels(self.recorder.name).inc()

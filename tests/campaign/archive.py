@@ -67,6 +67,12 @@ def gap_states(connection: Connection, until: datetime) -> GapStates:
     return {(row["recorder"], row["from_time"]): row["state"] for row in rows if row["to_time"] <= until}
 
 
+def gaps_since(connection: Connection, moment: datetime) -> int:
+    """How many gaps there are that had not ended by then."""
+    ends = [row["to_time"] for row in _rows(connection, "SELECT to_time FROM cdr.gap")]
+    return sum(end is None or end > moment for end in ends)
+
+
 def first_subscriptions(connection: Connection) -> Mapping[str, datetime]:
     """When each recorder's time begins."""
     rows = _rows(connection, "SELECT recorder, min(subscribed_at) AS at FROM cdr.session GROUP BY recorder")

@@ -18,10 +18,12 @@ from etl.simulator.truth import TrueCall
 @dataclass(frozen=True, slots=True)
 class Aftermath:
     """What was done after the last fault, beside a worker, as exit codes: `cdr reconcile`, `backfill gaps`, `verify`,
-    and `verify` once more after a repair, if there was something to repair. `since` is when each recorder's time
-    begins, `until` when that of `verify` ended; `gaps` (those that had
-    ended before all this) and `findings` are as of then. `in_files`: the history is one
-    of files, whose records are as old as the file: they do not win over a detail that came later."""
+    and `verify` once more after a repair, if there was something to repair.
+
+    `since` is when each recorder's time begins, `until` when that of `verify` ended. `gaps` are those that had ended
+    before all this, `recent` counts those that had not: a busy machine makes some at any time. `in_files`: the history
+    is one of files, whose records are as old as the file: they do not win over a detail that came later.
+    """
 
     reconciled: int
     filled: int
@@ -30,6 +32,7 @@ class Aftermath:
     since: Mapping[str, datetime]
     until: datetime
     gaps: GapStates
+    recent: int
     findings: tuple[str, ...]
     in_files: bool
 
@@ -84,9 +87,10 @@ def _provisional(finding: str) -> bool:
 
 
 def _codes(evidence: Evidence, aftermath: Aftermath) -> Iterator[tuple[str, int]]:
-    """Exit codes that nothing explains: calls that never ended stay lost, and `backfill gaps` says so."""
+    """Exit codes that nothing explains: `backfill gaps` says so where calls stay lost, because they never ended, and
+    where a gap is too recent to be filled."""
     lost = any(row["state"] != State.COMPLETE for row in evidence.archive.calls.values())
-    if aftermath.filled not in ((0, 5) if lost else (0,)):
+    if aftermath.filled not in ((0, 5) if lost or aftermath.recent else (0,)):
         yield "cdr backfill gaps", aftermath.filled
     if aftermath.verified not in (0, 5):
         yield "cdr verify", aftermath.verified

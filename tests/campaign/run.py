@@ -176,7 +176,8 @@ def recover(plan: Schedule, where: Path, cluster: embedded.Cluster, worker: Work
         repaired = stage.command(worker.config, log, "verify", *span)
     with database.connect(cluster.url()) as connection:
         states, found = archive.gap_states(connection, began), archive.findings(connection)
-    return Aftermath(reconciled, filled, verified, repaired, since, until, states, found, plan.history is None)
+        recent = archive.gaps_since(connection, began)
+    return Aftermath(reconciled, filled, verified, repaired, since, until, states, recent, found, plan.history is None)
 
 
 def _wait_for_gaps(cluster: embedded.Cluster, until: datetime) -> None:

@@ -94,6 +94,24 @@ async def test_an_interruption_later_on_asks_for_a_list(
     assert (await query.request()).type == "GetCallList"
 
 
+async def test_a_clock_that_is_set_back_between_two_sessions_is_noticed_by_the_next(
+    lobby: Lobby, watch: Watch, confirm: Watch, still: StillClock
+) -> None:
+    """No session lived when it was set, so what earlier ones covered was not taken back; its moments came again."""
+    watched = await watch(lobby.port, clock=still)
+    await confirm(watched)
+    watched.task.hold("backlog", "the journal is full")
+    await until(watched.tape.count(What.CLOSED))
+    before = still.now()
+    still.set_by(-60)
+    watched.task.release()
+    await confirm(watched)
+    first, second = watched.tape.of(What.OPENED)
+    [stepped] = watched.tape.of(What.STEPPED)
+    assert first.session != second.session == stepped.session
+    assert stepped.note == {"from": before.isoformat(), "to": still.now().isoformat()}
+
+
 # Sessions and back-off
 
 
