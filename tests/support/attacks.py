@@ -1,4 +1,4 @@
-"""Documents that attack whoever reads XML: the same ones for a recorder's stream, a metadata file, an answer of HTTP."""
+"""Documents that attack whoever reads XML, for every way in: a stream, a metadata file, an answer over HTTP."""
 
 from __future__ import annotations
 
