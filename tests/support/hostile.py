@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from support.recorders import Asking, Peer, Puppet, document, failed, listed, puppet, subscribed, until
+from support.recorders import Asking, Peer, Puppet, document, failed, listed, puppet, subscribed
 
+STARTING = 60.0
+"""Seconds."""
 Answer = Callable[[Asking], bytes]
 
 
@@ -30,7 +32,9 @@ class Hostile:
 
     async def subscribed(self) -> None:
         """Returns when somebody has subscribed."""
-        await until(lambda: bool(self.sessions))
+        async with asyncio.timeout(STARTING):  # a worker has to start for that
+            while not self.sessions:
+                await asyncio.sleep(0.01)
 
     async def say(self, *documents: bytes) -> None:
         """Send these bytes to the newest subscriber."""
@@ -55,10 +59,11 @@ class Hostile:
             except TimeoutError:  # nothing was asked for a while
                 continue
             except (EOFError, ConnectionError):
-                return
+                break
             peer.send(self._answer(request))
-            if request.type == "SubscribeOnCallEvent":
+            if request.type == "SubscribeOnCallEvent" and request.type not in self.answers:
                 self.sessions.append(peer)
+        self.sessions = [each for each in self.sessions if each is not peer]
 
     def _answer(self, request: Asking) -> bytes:
         if answer := self.answers.get(request.type):
