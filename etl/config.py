@@ -68,6 +68,10 @@ def _zone(value: object) -> ZoneInfo:
         raise ValueError('write an IANA zone, such as "UTC", "America/New_York" or "Europe/Budapest"') from None
 
 
+_HOST = r"(?:\[[^\]@/?]*\]|[^\[\]:@/?,]*)(?::\d*)?"
+_PLACE = re.compile(rf"(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:/[^@?]*)?(?:\?.*)?")
+"""What follows the scheme of a database's URL: login, hosts, name, parameters."""
+
 N = TypeVar("N", timedelta, int)
 
 
@@ -89,6 +93,12 @@ def _postgres_url(value: object) -> object:
     if not isinstance(text, str) or not re.match(r"postgres(ql)?(\+psycopg)?://", text):
         hint = 'write a URL such as "postgresql://user@host:5432/name"'
         raise ValueError(f"{hint} (the value is not shown: it may hold a password)")
+    if not _PLACE.fullmatch(text.partition("://")[2]):
+        # The rest of a password would be taken for a host, a port or a name, and be shown as such.
+        raise ValueError(
+            "in a password @ is written as %40, / as %2F and % as %25, and a port is a number (the value is not shown:"
+            " it may hold a password)"
+        )
     return re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", text)
 
 
@@ -179,9 +189,9 @@ class Recorder(RecorderDefaults):
 
 
 class HistoryHttp(_Table):
-    """The history over HTTP."""
+    """The history over HTTP. Its `url` may hold no login, which is refused before it is used."""
 
-    url: str
+    url: str = Field(repr=False)
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     username: str | None = None
@@ -349,7 +359,8 @@ def _explain_one(problem: dict[str, Any], raw: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing"
     value = problem.get("input")
-    hidden = any(word in key for word in _SECRET) or isinstance(value, dict | tuple | list)
+    table = problem["type"] in ("model_type", "model_attributes_type", "dict_type")  # a URL in its place has a password
+    hidden = table or any(word in key for word in _SECRET) or isinstance(value, dict | tuple | list)
     shown = "" if hidden else f" = {value!r}"
     return f"{key}{shown}: {reason}" if key else reason
 
@@ -386,7 +397,10 @@ def _with_secrets(settings: Settings) -> Settings:
     """Read every `…_file` secret into the key it stands for."""
     database = settings.database
     if database.url_file is not None:
-        url = _postgres_url(_secret("database.url_file", database.url_file))
+        try:
+            url = _postgres_url(_secret("database.url_file", database.url_file))
+        except ValueError as error:
+            raise UsageError(f"database.url_file = {str(database.url_file)!r}: {error}") from None
         database = database.model_copy(update={"url": SecretStr(str(url))})
     http = settings.history.http
     if http is not None:

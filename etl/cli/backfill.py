@@ -37,6 +37,7 @@ _MEANING = {
     Trouble.UNREADABLE.value: "files and folders that could not be read",
     Trouble.VANISHED.value: "files and folders that vanished meanwhile",
     Trouble.LOOP.value: "links that lead back",
+    Trouble.OUTSIDE.value: "links that lead out of what was asked for, not followed",
 }
 
 

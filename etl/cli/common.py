@@ -31,9 +31,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log at debug level; may show personal data.")]
 LogJsonOption = Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")]
 
-notes = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+notes = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 """Progress and notes: stderr."""
-data = Console(highlight=False, markup=False)
+data = Console(highlight=False, markup=False, emoji=False)
 """Results: stdout."""
 
 EARLIEST = 1971
@@ -53,8 +53,8 @@ def set_up_logging(*, verbose: bool = False, as_json: bool = False) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _printable,
             structlog.processors.format_exc_info,
+            _printable,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
@@ -65,7 +65,12 @@ def set_up_logging(*, verbose: bool = False, as_json: bool = False) -> None:
 
 def _printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """What others sent us (a recorder's refusal, say) must not steer the terminal that shows the log."""
-    return {key: safe(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: _lines(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _lines(text: str) -> str:
+    """Safe, yet still in lines: a traceback has several, and what renders them deals with line feeds."""
+    return "\n".join(map(safe, text.split("\n")))
 
 
 def finish(code: int) -> None:
@@ -75,13 +80,17 @@ def finish(code: int) -> None:
 
 
 def note(text: str) -> None:
-    """One line for the user on stderr."""
-    notes.print(text)
+    """One line for the user on stderr; whatever is in it, the terminal obeys nothing."""
+    notes.print(safe(text))
 
 
 def print_json(value: object) -> None:
-    """One JSON document on stdout; times in ISO 8601 UTC, durations in seconds."""
-    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False) + "\n")
+    """One JSON document on stdout; times in ISO 8601 UTC, durations in seconds. Characters that a terminal would obey,
+    and those of file names that are not UTF-8, are written as JSON escapes: a program reads them as they are."""
+    text = json.dumps(value, default=plain, ensure_ascii=False)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

@@ -3,6 +3,9 @@
 Nobody documents where they lie, so every `*.xml` counts, in any case of these letters and at any depth. A folder is
 read in the order that the operating system gives, and never held as a whole: one may have ten million files.
 Whatever cannot be read is told to the caller and leaves the rest alone.
+
+Links are followed within the folders that were asked for, and not out of them: whoever may write there, a recorder or
+its share on the network, could have us read any file of this machine with our rights.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ class Trouble(StrEnum):
     """It was there a moment ago: moved or deleted, as recorders do together with the media."""
     LOOP = "loop"
     """A link leads back to a folder above it. Nothing is missing: that folder is read anyway."""
+    OUTSIDE = "outside"
+    """A link leads out of the folders that were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +101,26 @@ Known: TypeAlias = Callable[[str], Place | None]
 """Says how far a folder is done already."""
 
 
-def walk(root: str, tell: Tell, known: Known = lambda _: None, size: int = PIECE) -> Iterator[Piece]:
-    """All metadata files below a root, or the file that it is; links are followed, and one folder is open at a time.
+class Region:
+    """The folders, and files, that were asked for: all that may be read. `places`: their paths without links."""
+
+    def __init__(self, roots: Iterable[str | os.PathLike[str]]) -> None:
+        self.places = tuple(dict.fromkeys(os.path.realpath(root) for root in roots))
+        self._below = tuple(os.path.join(place, "") for place in self.places)  # noqa: PTH118 - with a slash
+
+    def outside(self, path: str, real: str) -> Problem | None:
+        """What is wrong with a path that is `real`ly this one, if it is none of theirs."""
+        if real in self.places or real.startswith(self._below):
+            return None
+        told = f"it leads to {real}, outside of what was asked for; if that is meant, ask for that folder, too"
+        return Problem(path, Trouble.OUTSIDE, told)
+
+
+def walk(
+    root: str, tell: Tell, known: Known = lambda _: None, size: int = PIECE, region: Region | None = None
+) -> Iterator[Piece]:
+    """All metadata files below a root, or the file that it is; one folder is open at a time. Links to folders are
+    followed within the `region`, which is the root if none is given.
 
     What is `known` to be done of a folder is left out if the same names still stand there in the same order; where
     they don't, the folder is done again. Folders inside it are entered in any case.
@@ -108,20 +131,23 @@ def walk(root: str, tell: Tell, known: Known = lambda _: None, size: int = PIECE
         tell(_problem(root, error, root=True))
         return
     if stat.S_ISDIR(found.st_mode):
-        yield from _descend(root, tell, known, size)
+        yield from _descend(root, _Tools(tell, known, size, region or Region([root])))
     else:
         folder, name = os.path.split(root)
         yield Piece(folder, (name,), None)
 
 
-def read_file(path: str, limit: int) -> FileRead | Problem:
-    """Read a file; of one longer than `limit` bytes only what is worth keeping, in little memory."""
+def read_file(path: str, limit: int, region: Region) -> FileRead | Problem:
+    """Read a file; of one longer than `limit` bytes only what is worth keeping, in little memory.
+
+    Where it lies is asked of what was opened, for a link can be put in its way at any moment.
+    """
     try:
         descriptor = os.open(path, _ONLY_LOOK)
     except (OSError, ValueError) as error:
         return _problem(path, error)
     try:
-        return _read_open(descriptor, path, limit)
+        return region.outside(path, _place(descriptor)) or _read_open(descriptor, path, limit)
     except (OSError, ValueError, OverflowError) as error:
         return _problem(path, error)
     finally:
@@ -133,10 +159,11 @@ def scan(roots: Iterable[str | os.PathLike[str]], since: datetime | None, limit:
 
     Whatever cannot be read is told, files above the `limit` (bytes) too.
     """
+    region = Region(roots := tuple(roots))
     for root in roots:
-        for piece in walk(os.path.abspath(root), tell):  # noqa: PTH100 - a name need not be UTF-8
+        for piece in walk(os.path.abspath(root), tell, region=region):  # noqa: PTH100 - a name need not be UTF-8
             for path in piece.paths:
-                read = None if since is not None and _older(path, since) else read_file(path, limit)
+                read = None if since is not None and _older(path, since) else read_file(path, limit, region)
                 if isinstance(read, FileRead) and read.cut:
                     read = Problem(path, Trouble.UNREADABLE, f"too large: {read.cut}")
                 if isinstance(read, Problem):
@@ -151,6 +178,11 @@ def _older(path: str, since: datetime) -> bool:
         return Path(path).stat().st_mtime < since.timestamp()
     except OSError:
         return False
+
+
+def _place(descriptor: int) -> str:
+    """The path of what is open, by the kernel's own knowledge."""
+    return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - a name need not be UTF-8
 
 
 def _read_open(descriptor: int, path: str, limit: int) -> FileRead | Problem:
@@ -179,6 +211,16 @@ class _Moved(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class _Tools:
+    """What goes along into every folder of a walk."""
+
+    tell: Tell
+    known: Known
+    size: int
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
 class _Open:
     """A folder whose pieces or inner folders are being gone through. `identity`: device and inode, by which a loop is
     seen."""
@@ -187,7 +229,7 @@ class _Open:
     steps: Iterator[Piece | str]
 
 
-def _descend(root: str, tell: Tell, known: Known, size: int) -> Iterator[Piece]:
+def _descend(root: str, tools: _Tools) -> Iterator[Piece]:
     """Depth first, with a stack of our own: folders can be nested deeper than functions."""
     stack: list[_Open] = []
     step: Piece | str | None = root
@@ -196,41 +238,41 @@ def _descend(root: str, tell: Tell, known: Known, size: int) -> Iterator[Piece]:
             yield step
         elif step is None:
             stack.pop()
-        elif opened := _enter(step, stack, tell, known, size):
+        elif opened := _enter(step, stack, tools):
             stack.append(opened)
         step = next(stack[-1].steps, None) if stack else None
 
 
-def _enter(path: str, above: list[_Open], tell: Tell, known: Known, size: int) -> _Open | None:
+def _enter(path: str, above: list[_Open], tools: _Tools) -> _Open | None:
     try:
         status = Path(path).stat()
     except OSError as error:
-        tell(_problem(path, error))
+        tools.tell(_problem(path, error))
         return None
     identity = (status.st_dev, status.st_ino)
     if any(identity == each.identity for each in above):
-        tell(Problem(path, Trouble.LOOP, "a link leads back to a folder above it"))
+        tools.tell(Problem(path, Trouble.LOOP, "a link leads back to a folder above it"))
         return None
-    return _Open(identity, _steps(path, tell, known, size))
+    return _Open(identity, _steps(path, tools))
 
 
-def _steps(path: str, tell: Tell, known: Known, size: int) -> Iterator[Piece | str]:
+def _steps(path: str, tools: _Tools) -> Iterator[Piece | str]:
     """The pieces of one folder, then the paths of the folders in it: it is closed by then, since trees are deeper than
     a process may have files open."""
-    place, inner = known(path), list[str]()
+    place, inner = tools.known(path), list[str]()
     try:
         try:
-            yield from _listed(path, tell, place, size, inner)
+            yield from _listed(path, tools, place, inner)
         except _Moved:
             inner.clear()
-            yield from _listed(path, tell, None, size, inner)
+            yield from _listed(path, tools, None, inner)
     except OSError as error:
-        tell(_problem(path, error))
+        tools.tell(_problem(path, error))
     for name in inner:
         yield os.path.join(path, name)  # noqa: PTH118
 
 
-def _listed(path: str, tell: Tell, done: Place | None, size: int, inner: list[str]) -> Iterator[Piece]:
+def _listed(path: str, tools: _Tools, done: Place | None, inner: list[str]) -> Iterator[Piece]:
     """One reading of a folder, with the names of its `inner` folders; raises `_Moved` where what is done is not found
     again, `OSError`."""
     digest, count, skipped = blake2b(digest_size=16), 0, done.entries if done else 0
@@ -239,13 +281,13 @@ def _listed(path: str, tell: Tell, done: Place | None, size: int, inner: list[st
         for entry in entries:
             count += 1
             digest.update(os.fsencode(entry.name) + b"\0")
-            if _is_folder(entry, tell):
+            if _is_folder(entry, tools):
                 inner.append(entry.name)
             elif _is_metadata(entry.name) and (count > skipped or _changed(entry, done)):
                 names.append(entry.name)
             if done and count == skipped and digest.digest() != done.digest:
                 raise _Moved
-            if len(names) >= size:
+            if len(names) >= tools.size:
                 yield Piece(path, tuple(names), Place(count, digest.digest()) if count >= skipped else None)
                 names.clear()
     if count < skipped:
@@ -268,18 +310,25 @@ def _is_metadata(name: str) -> bool:
     return name[-4:].lower() == ".xml"
 
 
-def _is_folder(entry: os.DirEntry[str], tell: Tell) -> bool:
+def _is_folder(entry: os.DirEntry[str], tools: _Tools) -> bool:
     """Whether it is to be entered. A link that leads nowhere could have led to a folder, and is told; one that is
     called like a metadata file is told when it is read."""
     try:
         if entry.is_dir():
-            return True
+            return not entry.is_symlink() or _leads_inside(entry.path, tools)
         if entry.is_symlink() and not _is_metadata(entry.name):
             entry.stat()
     except OSError as error:
         if not _is_metadata(entry.name):
-            tell(_problem(entry.path, error))
+            tools.tell(_problem(entry.path, error))
     return False
+
+
+def _leads_inside(link: str, tools: _Tools) -> bool:
+    problem = tools.region.outside(link, os.path.realpath(link))
+    if problem:
+        tools.tell(problem)
+    return problem is None
 
 
 def _problem(path: str, error: Exception, *, root: bool = False) -> Problem:

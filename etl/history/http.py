@@ -21,7 +21,7 @@ from etl.config import HistoryHttp
 from etl.errors import HistoryRefused, HistoryUnavailable, HistoryUnreadable
 from etl.history.exchange import Answer, Exchange, Patience, TooLarge
 from etl.history.paging import Page, Unsettled, read_window
-from etl.history.redaction import redacted
+from etl.history.redaction import redacted, unmistakable, without
 from etl.model import Interval, Json, Kind, Quarantined
 from etl.protocol.dialect import Dialect
 from etl.protocol.documents import NotWellFormed, new_parser, parse
@@ -207,10 +207,16 @@ class HistoryClient:
         try:
             answer = self._exchange.send(self._signed(form), login)
         except TooLarge as error:
-            kept = _kept(error.received_at, "too_large", error.kept, detail=error.told)
+            kept = _kept(error.received_at, "too_large", self._harmless(error.kept), detail=error.told)
             raise NotUnderstood(str(error), kept) from None
-        except HistoryUnavailable as error:
-            return _Trouble(error)
+        except (HistoryUnavailable, HistoryRefused) as error:
+            said = type(error)(redacted(str(error), self._secrets(), self._settings.username or ""))
+            if isinstance(said, HistoryRefused):
+                raise said from None
+            return _Trouble(said)
+        if read is not read_token:  # there it is what we ask for
+            own = [secret for secret in self._secrets() if unmistakable(secret)]
+            answer = replace(answer, body=without(answer.body, own, self._settings.username or ""))
         meant = self._meaning(answer, read)
         if isinstance(meant, Failure) and meant.code is not None and meant.code < 0:
             return answer, self._cleaned(meant)
@@ -254,13 +260,20 @@ class HistoryClient:
         told = f"{self._exchange.where}: the answer is not understood ({text}); is history.http.url that of the API?"
         if secret:
             return _Trouble(HistoryUnavailable(told))
-        return _Trouble(NotUnderstood(told, _kept(answer.received_at, failure.reason, answer.body)))
+        return _Trouble(NotUnderstood(told, _kept(answer.received_at, failure.reason, self._harmless(answer.body))))
 
     def _cleaned(self, failure: Failure) -> Failure:
         """The source's text on one line, not too long, and without our secrets, should it repeat them."""
+        text = redacted(failure.text, self._secrets(), self._settings.username or "")
+        return replace(failure, text=text[:LONGEST_TEXT])
+
+    def _harmless(self, body: bytes) -> bytes:
+        """What nobody understood, as it is kept: a page that repeats our request would hold our secrets."""
+        return without(body, self._secrets(), self._settings.username or "")
+
+    def _secrets(self) -> list[str]:
         kept = (self._settings.api_key, self._settings.password)
-        secrets = [self._token, *(each.get_secret_value() for each in kept if each is not None)]
-        return replace(failure, text=redacted(failure.text, secrets, self._settings.username or "")[:LONGEST_TEXT])
+        return [self._token, *(each.get_secret_value() for each in kept if each is not None)]
 
 
 def _kept(received_at: datetime, reason: str, body: bytes, **note: Json) -> Quarantined:

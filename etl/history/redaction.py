@@ -9,6 +9,9 @@ from html import escape
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
+_UNMISTAKABLE = 8
+"""Characters."""
+_ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be")
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 _APOSTROPHES = ("&#x27;", "&#39;", "&apos;", "&#039;")
 
@@ -19,11 +22,32 @@ def redacted(text: str, secrets: Iterable[str], name: str = "") -> str:
     Those are: as they are, and as URLs, forms, HTML and XML write them; and in base64, as HTTP Basic sends them after
     the `name` of the user.
     """
-    forms = {form for secret in secrets if secret.strip() for form in _forms(secret, name)}
+    forms = _all_forms(secrets, name)
     if forms:
-        longest_first = sorted(forms, key=len, reverse=True)
-        text = re.sub("|".join(map(re.escape, longest_first)), HIDDEN, text)
+        text = re.sub("|".join(map(re.escape, forms)), HIDDEN, text)
     return " ".join(text.split())
+
+
+def without(body: bytes, secrets: Iterable[str], name: str = "") -> bytes:
+    """A document without the secrets, in all these forms and in each encoding that XML readers must know; but for
+    that it stays as it came."""
+    forms = _all_forms(secrets, name)
+    for encoding in _ENCODINGS:
+        found = [form for form in (each.encode(encoding, "replace") for each in forms) if form in body]
+        if found:
+            body = re.sub(b"|".join(map(re.escape, found)), HIDDEN.encode(encoding), body)
+    return body
+
+
+def unmistakable(secret: str) -> bool:
+    """Whether no document holds it by chance: neither a word nor a number that a call might have for its own."""
+    return len(secret.strip()) >= _UNMISTAKABLE and not secret.strip().isdecimal()
+
+
+def _all_forms(secrets: Iterable[str], name: str) -> list[str]:
+    """The longest first: one secret may begin like another."""
+    forms = {form for secret in secrets if secret.strip() for form in _forms(secret, name)}
+    return sorted(forms, key=len, reverse=True)
 
 
 def _forms(secret: str, name: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from etl.config import Settings
 from etl.errors import CdrError, DatabaseError
-from etl.history.files import Piece, Place, Problem, Tell, Trouble, walk
+from etl.history.files import Piece, Place, Problem, Region, Tell, Trouble, walk
 from etl.jobs.backfill_files_chunk import ChunkReader, Outcome
 from etl.jobs.backfill_files_crew import Chunk, Crew, Done
 from etl.jobs.progress import OnProgress, Progress, unwatched
@@ -38,7 +38,7 @@ SHOWN = 100
 """How many problems a report names; all of them are told while the run lasts."""
 
 
-_MISSING = (Trouble.UNREADABLE, Trouble.VANISHED, "quarantined", "withheld")
+_MISSING = (Trouble.UNREADABLE, Trouble.VANISHED, Trouble.OUTSIDE, "quarantined", "withheld")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ def import_files(settings: Settings, url: str, paths: Sequence[Path], processes:
     the files speak against the configured zone, `DatabaseError`, and `CdrError` where a process dies.
     """
     roots = _absolute(paths)
+    region = Region(roots)
     scope: dict[str, Json] = {"paths": [_text(root) for root in roots]}
     with database.connect(url) as connection:
         resumed = backfill.resume(connection, "files", scope)
@@ -90,12 +91,12 @@ def import_files(settings: Settings, url: str, paths: Sequence[Path], processes:
         pieces = (
             piece
             for root in roots
-            for piece in walk(root, tally.walked, lambda folder: _known(connection, run, folder), CHUNK)
+            for piece in walk(root, tally.walked, lambda folder: _known(connection, run, folder), CHUNK, region)
         )
         with (
             _noted(url, run, tally),
             _counted(roots, tally),
-            closing(_done(_packed(pieces), settings, url, processes)) as done,
+            closing(_done(_packed(pieces), settings, url, region, processes)) as done,
         ):
             for marks, outcome in done:
                 with translate(name_of(connection)), connection.transaction():
@@ -109,9 +110,11 @@ def import_files(settings: Settings, url: str, paths: Sequence[Path], processes:
 def preview(settings: Settings, url: str, paths: Sequence[Path], processes: int, watch: Watch) -> Report:
     """Read every file and write nothing: what an import of all of them would do."""
     roots = _absolute(paths)
+    region = Region(roots)
     tally = _Tally(watch, {})
-    pieces = (piece for root in roots for piece in walk(root, tally.walked, size=CHUNK))
-    with _counted(roots, tally), closing(_done(_packed(pieces), settings, url, processes, dry_run=True)) as done:
+    pieces = (piece for root in roots for piece in walk(root, tally.walked, size=CHUNK, region=region))
+    read = _done(_packed(pieces), settings, url, region, processes, dry_run=True)
+    with _counted(roots, tally), closing(read) as done:
         for _, outcome in done:
             tally.add(outcome)
     return tally.report(None, resumed=False)
@@ -148,7 +151,7 @@ class _Tally:
         for problem in outcome.problems:
             self._tell(problem)
         counts = self.counts
-        done = sum(self.kept[name] for name in ("files", Trouble.UNREADABLE, Trouble.VANISHED))
+        done = sum(self.kept[name] for name in ("files", *Trouble))
         told = {name: counts[name] for name in ("records", "quarantined", Trouble.UNREADABLE.value)}
         self._watch.progress(Progress(done, self.total, "files", told))
 
@@ -191,12 +194,12 @@ def _finish(
 @contextmanager
 def _counted(roots: Sequence[str], tally: _Tally) -> Iterator[None]:
     """Count the files meanwhile: names are read a hundred times faster than files, and then the time left is known."""
-    over = threading.Event()
+    over, region = threading.Event(), Region(roots)
 
     def count() -> None:
         found = 0
         for root in roots:
-            for piece in walk(root, lambda _: None):
+            for piece in walk(root, lambda _: None, region=region):
                 found += len(piece.names)
                 if over.is_set():
                     return
@@ -210,18 +213,18 @@ def _counted(roots: Sequence[str], tally: _Tally) -> Iterator[None]:
 
 
 def _done(
-    chunks: Iterator[Chunk], settings: Settings, url: str, processes: int, *, dry_run: bool = False
+    chunks: Iterator[Chunk], settings: Settings, url: str, region: Region, processes: int, *, dry_run: bool = False
 ) -> Generator[Done, None, None]:
     """Do all chunks; what came of them, in their order. A single one is done here: a process takes longer to start."""
     first = list(islice(chunks, 2))
     chunks = chain(first, chunks)
     if len(first) > 1 and processes > 1:
-        with Crew(processes, settings, url, dry_run=dry_run) as crew:
+        with Crew(processes, settings, url, region, dry_run=dry_run) as crew:
             yield from crew.work(chunks)
         return
     with database.connect(url) as connection:
         folders.relax(connection)
-        reader = ChunkReader(settings, connection, dry_run=dry_run)
+        reader = ChunkReader(settings, connection, region, dry_run=dry_run)
         for chunk in chunks:
             yield chunk.marks, reader.read(chunk.paths)
 

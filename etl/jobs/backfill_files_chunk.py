@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from etl import heap
 from etl.config import Settings
-from etl.history.files import FileRead, Problem, read_file
+from etl.history.files import FileRead, Problem, Region, read_file
 from etl.ingest.history import HistoryReader, Told
 from etl.jobs.zone_guard import ZoneGuard, withhold
 from etl.model import Fact, Quarantined, State
@@ -34,9 +34,10 @@ class Outcome:
 class ChunkReader:
     """Imports files over one connection, which it must have for itself; or only says what an import would do."""
 
-    def __init__(self, settings: Settings, connection: Connection, *, dry_run: bool = False) -> None:
+    def __init__(self, settings: Settings, connection: Connection, region: Region, *, dry_run: bool = False) -> None:
         self._reader = HistoryReader(settings)
         self._limit = settings.worker.document_limit
+        self._region = region
         self._connection = connection
         self._writer = None if dry_run else Writer(connection)
 
@@ -47,7 +48,7 @@ class ChunkReader:
         """
         outcome, told, well, size = Outcome(), Told(), list[str](), 0
         for path in paths:
-            file = read_file(path, self._limit)
+            file = read_file(path, self._limit, self._region)
             if isinstance(file, Problem):
                 outcome.problems.append(file)
                 outcome.counts[file.trouble.value] += 1

@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 from etl.config import Settings
 from etl.errors import CdrError
+from etl.history.files import Region
 from etl.jobs.backfill_files_chunk import ChunkReader, Outcome
 from etl.store import database, folders
 from etl.store.folders import Mark
@@ -52,14 +53,14 @@ Done: TypeAlias = tuple[list[Mark], Outcome]
 class Crew:
     """`count` processes with their connections. Leave the block and they are gone."""
 
-    def __init__(self, count: int, settings: Settings, url: str, *, dry_run: bool) -> None:
+    def __init__(self, count: int, settings: Settings, url: str, region: Region, *, dry_run: bool) -> None:
         # Spawned: a fork would share the parent's connection, and whatever its threads hold.
         context = multiprocessing.get_context("spawn")
         self._members: list[_Member] = []
         for number in range(1, count + 1):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_serve, args=(theirs, settings, url, dry_run), name=f"files-{number}", daemon=True
+                target=_serve, args=(theirs, settings, url, region, dry_run), name=f"files-{number}", daemon=True
             )
             process.start()
             theirs.close()
@@ -124,7 +125,7 @@ def _died(member: _Member) -> CdrError:
     )
 
 
-def _serve(pipe: Pipe, settings: Settings, url: str, dry_run: bool) -> None:
+def _serve(pipe: Pipe, settings: Settings, url: str, region: Region, dry_run: bool) -> None:
     """The life of a process of the crew."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -134,7 +135,7 @@ def _serve(pipe: Pipe, settings: Settings, url: str, dry_run: bool) -> None:
     try:
         with database.connect(url, application="cdr backfill") as connection:
             folders.relax(connection)
-            reader = ChunkReader(settings, connection, dry_run=dry_run)
+            reader = ChunkReader(settings, connection, region, dry_run=dry_run)
             while True:
                 pipe.send(reader.read(pipe.recv()))
     except EOFError:

@@ -58,8 +58,9 @@ def render(findings: Findings, describe: Describe) -> str:
 
 
 def _prepare(folder: Path) -> None:
+    """A new folder is closed to other users: whom else the report is for is for its owner to say."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UsageError(f"--out {folder} is a file, not a folder") from None
     except OSError as error:

@@ -139,12 +139,13 @@ class Folder:
 
 @contextmanager
 def opened(root: Path) -> Iterator[Folder]:
-    """The folder, made where it is not there, for as long as the block lasts.
+    """The folder, made where it is not there, for as long as the block lasts. A new one is closed to other users, since
+    calls will lie in it: whom else they are for is for its owner to say.
 
     Raises `UsageError` where it holds something else than a lake, or where another export is at work.
     """
     with told(root):
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _lock(descriptor, root)

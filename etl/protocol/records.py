@@ -9,11 +9,15 @@ Namespaces are ignored: names are compared by their local part.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from lxml import etree
 
 from etl.model import Json, Record
 from etl.protocol.dialect import Dialect
+
+_FEW = 100
+"""Attributes that are searched through faster than they are asked for otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,15 @@ def _local(name: str) -> str:
     return name.rpartition("}")[2] if name[0] == "{" else name
 
 
+def attributes(element: etree._Element) -> list[tuple[str, str]]:
+    """Local names and values of the element's attributes, in time that grows with their number. lxml's own `items`
+    searches for each value among all of them: a document of 64 MB would take it a day."""
+    if len(element.attrib) <= _FEW:
+        return [(_local(str(name)), str(value)) for name, value in element.items()]
+    found: Any = element.xpath("@*")
+    return [(_local(value.attrname), str(value)) for value in found]
+
+
 def own_text(element: etree._Element) -> str:
     """The element's own text, stripped; comments and processing instructions do not cut it."""
     text = element.text or ""
@@ -91,9 +104,9 @@ def _found(element: etree._Element, dialect: Dialect) -> _Found:
                 _place(found, name, text, dialect)
         if tail := child.tail:
             own += tail
-    for key, value in element.items():
-        if text := str(value).strip():
-            _place(found, _local(str(key)), text, dialect)
+    for key, value in attributes(element):
+        if text := value.strip():
+            _place(found, key, text, dialect)
     _keep(found.extras, "#text", own.strip())
     return found
 
@@ -129,8 +142,8 @@ def _json(element: etree._Element) -> Json:
     if not (len(element) or element.keys()):
         return (element.text or "").strip()
     tree: dict[str, Json] = {}
-    for key, value in element.items():
-        _keep(tree, f"@{_local(str(key))}", str(value).strip())
+    for key, value in attributes(element):
+        _keep(tree, f"@{key}", value.strip())
     own = element.text or ""
     for child in element:
         if name := local_name(child):

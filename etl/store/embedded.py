@@ -12,6 +12,7 @@ import os
 import pwd
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -135,13 +136,17 @@ class Cluster:
 
     @staticmethod
     def _own(folder: Path) -> None:
-        """Make a folder that is the server's. One that a stranger made, under a name that can be guessed, could hold
-        a socket of theirs."""
+        """Make a folder that is the server's, and closed to all others: whoever reaches its socket is let in. One that
+        a stranger made, under a name that can be guessed, could hold a socket of theirs; a link of theirs would have
+        us give away what it leads to."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         user = _server_user()
         trusted = {os.geteuid()} if user is None else {0, pwd.getpwnam(user).pw_uid}
-        if folder.stat().st_uid not in trusted:
-            raise UsageError(f"{folder} belongs to another user: remove it, or start as its owner")
+        found = folder.lstat()
+        if stat.S_ISLNK(found.st_mode) or found.st_uid not in trusted:
+            raise UsageError(f"{folder} belongs to another user, or is a link: remove it, or start as its owner")
+        if found.st_mode & 0o077:
+            folder.chmod(0o700)
         if user is not None:
             shutil.chown(folder, user)
 
@@ -212,8 +217,8 @@ def _reachable(found: Path) -> Path:
         made.chmod(0o755)
         with suppress(OSError):  # somebody else was faster
             made.rename(copy)
-    if copy.stat().st_uid != 0:
-        raise UsageError(f"{copy} belongs to another user: remove it")
+    if copy.is_symlink() or copy.stat().st_uid != 0:
+        raise UsageError(f"{copy} belongs to another user, or is a link: remove it")
     return copy / found.relative_to(package.parent)
 
 

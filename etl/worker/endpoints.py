@@ -1,11 +1,18 @@
-"""The worker's HTTP endpoints: a status page, /metrics, /healthz, /readyz. Read only, no personal data."""
+"""The worker's HTTP endpoints: a status page, /metrics, /healthz, /readyz. Read only, no personal data.
+
+Whoever can connect may ask, so nobody who asks can hurt: connections and their time are limited, the oldest one makes
+room for the newest, and what strangers send is neither repeated nor logged.
+"""
 
 from __future__ import annotations
 
 import html
+import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -17,7 +24,18 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 RETRY_EVERY = 5.0
 """Seconds until a busy port is tried again: with `--for` two workers overlap."""
 TIMEOUT = 10
-"""Seconds a client may take for its request."""
+"""Seconds a client may take for its request and our answer, however it spreads them."""
+MOST = 32
+"""Connections at a time; whoever comes then takes the place of the oldest."""
+_HEADERS = (
+    ("Server", "cdr"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +60,41 @@ class Readiness:
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def __init__(self, *arguments: Any) -> None:
+        self._open: dict[socket.socket, float] = {}
+        """Connections that are being served, the oldest first, and when each began (seconds, monotonic)."""
+        self._lock = threading.Lock()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if len(self._open) >= MOST:
+                _hang_up(next(iter(self._open)))
+            self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Called several times a second: whose time is up is hung up on."""
+        with self._lock:
+            for request, began in self._open.items():
+                if time.monotonic() - began > TIMEOUT:
+                    _hang_up(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away, or says nothing, is no news."""
+        structlog.get_logger().debug("an http request came to nothing", exc_info=True)
+
+
+def _hang_up(request: socket.socket) -> None:
+    """Whoever waits for this connection, on either side, is told that it has ended; its thread closes it."""
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
 
 class _Server6(_Server):
     address_family = socket.AF_INET6
@@ -49,6 +102,10 @@ class _Server6(_Server):
 
 class _Handler(WSGIRequestHandler):
     timeout = TIMEOUT
+
+    def version_string(self) -> str:
+        """Nobody needs to know more."""
+        return "cdr"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests of monitors are no news."""
@@ -61,6 +118,7 @@ class Endpoints:
         host, _, port = listen.rpartition(":")
         self._address = (host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - only where the user leaves it out
         self._kind = _Server6 if ":" in self._address[0] else _Server
+        self._local = _is_local(self._address[0])
         self._metrics = make_wsgi_app(registry)
         self._readiness = readiness
         self._stopped = threading.Event()
@@ -99,19 +157,24 @@ class Endpoints:
                 server.serve_forever(poll_interval=0.2)
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start(status, [*headers, *_HEADERS], *more)
+
         path, method = environ.get("PATH_INFO", "/"), environ.get("REQUEST_METHOD", "GET")
         if method not in ("GET", "HEAD"):
-            return _send(start, "405 Method Not Allowed", "text/plain", "only GET and HEAD\n")
+            return _send(begin, "405 Method Not Allowed", "text/plain", "only GET and HEAD\n")
+        if self._local and not _is_local(_host(environ)):
+            return _send(begin, "421 Misdirected Request", "text/plain", "ask by address, or as localhost\n")
         if path == "/metrics":
-            found: Iterable[bytes] = self._metrics(environ, start)
+            found: Iterable[bytes] = self._metrics(environ, begin)
             return found
         if path == "/healthz":
-            return _send(start, "200 OK", "text/plain", "alive\n")
+            return _send(begin, "200 OK", "text/plain", "alive\n")
         if path == "/readyz":
-            return self._ready(start)
+            return self._ready(begin)
         if path == "/":
-            return _send(start, "200 OK", "text/html", _page(self._readiness()))
-        return _send(start, "404 Not Found", "text/plain", "try /, /metrics, /healthz or /readyz\n")
+            return _send(begin, "200 OK", "text/html", _page(self._readiness()))
+        return _send(begin, "404 Not Found", "text/plain", "try /, /metrics, /healthz or /readyz\n")
 
     def _ready(self, start: Callable[..., Any]) -> Iterable[bytes]:
         obstacles = self._readiness().obstacles
@@ -119,18 +182,23 @@ class Endpoints:
         return _send(start, status, "text/plain", "\n".join(obstacles or ("ready",)) + "\n")
 
 
+def _host(environ: dict[str, Any]) -> str:
+    """Whom the client thinks it talks to, without the port; a client that does not say is no browser."""
+    given = str(environ.get("HTTP_HOST", "localhost"))
+    return given[1:].partition("]")[0] if given.startswith("[") else given.partition(":")[0]
+
+
+def _is_local(host: str) -> bool:
+    """Whether this means the machine itself. A page from elsewhere that is shown by a browser on this machine could
+    have its own name lead here (DNS rebinding), and read the answer: its name is none of these."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host.lower().rstrip(".") == "localhost"
+
+
 def _send(start: Callable[..., Any], status: str, kind: str, text: str) -> list[bytes]:
     body = text.encode()
-    start(
-        status,
-        [
-            ("Content-Type", f"{kind}; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
-        ],
-    )
+    start(status, [("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(body)))])
     return [body]
 
 

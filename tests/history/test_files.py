@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.history.files import FileRead, Piece, Place, Problem, Trouble, read_file, scan, walk
+from etl.history.files import FileRead, Piece, Place, Problem, Region, Trouble, read_file, scan, walk
 
 LIMIT = 1_000_000
 WRITTEN = datetime(2024, 5, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -165,11 +165,18 @@ def test_a_link_that_leads_back_is_told_and_everything_is_read_once(tmp_path: Pa
     assert {(Path(each.path).name, each.trouble) for each in problems} == {("up", Trouble.LOOP), ("here", Trouble.LOOP)}
 
 
-def test_a_link_to_a_folder_elsewhere_is_followed(tmp_path: Path, problems: list[Problem]) -> None:
+def test_a_link_to_a_folder_elsewhere_is_followed_where_that_folder_is_asked_for_too(
+    tmp_path: Path, problems: list[Problem]
+) -> None:
     put(tmp_path / "elsewhere/1.xml")
     (tmp_path / "root").mkdir()
     (tmp_path / "root/media").symlink_to(tmp_path / "elsewhere")
-    assert found(tmp_path / "root", problems.append) == ["media/1.xml"]
+    both = Region([tmp_path / "root", tmp_path / "elsewhere"])
+    (piece,) = walk(str(tmp_path / "root"), problems.append, region=both)
+    assert isinstance(read_file(piece.paths[0], LIMIT, both), FileRead)
+    assert not problems
+    assert found(tmp_path / "root", problems.append) == []
+    assert [each.trouble for each in problems] == [Trouble.OUTSIDE]
 
 
 def test_links_that_lead_nowhere_are_told(tmp_path: Path, problems: list[Problem]) -> None:
@@ -250,13 +257,13 @@ def test_folders_nested_deeper_than_functions_and_than_files_may_be_open_are_rea
 
 def test_a_file_is_read_with_its_modification_time(tmp_path: Path) -> None:
     path = put(tmp_path / "a.xml", b"<verbacdr/>")
-    assert read_file(str(path), LIMIT) == FileRead(str(path), WRITTEN, b"<verbacdr/>", 11)
+    assert read_file(str(path), LIMIT, Region([path])) == FileRead(str(path), WRITTEN, b"<verbacdr/>", 11)
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_file_above_the_limit_leaves_its_ends_its_length_and_its_digest(tmp_path: Path, more: int) -> None:
     body = os.urandom(300_000 + more)
-    read = read_file(str(put(tmp_path / "a.xml", body)), 300_000)
+    read = read_file(str(put(tmp_path / "a.xml", body)), 300_000, Region([tmp_path]))
     assert isinstance(read, FileRead)
     assert read.size == len(body)
     if not more:
@@ -282,13 +289,13 @@ def endless_link(path: Path) -> None:
 @pytest.mark.parametrize("make", [folder, pipe, endless_link])
 def test_what_is_no_file_is_told_and_nobody_waits_for_it(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "a.xml")
-    read = read_file(str(tmp_path / "a.xml"), LIMIT)
+    read = read_file(str(tmp_path / "a.xml"), LIMIT, Region([tmp_path]))
     assert isinstance(read, Problem)
     assert (read.trouble, bool(read.told)) == (Trouble.UNREADABLE, True)
 
 
 def test_a_file_that_is_gone_has_vanished(tmp_path: Path) -> None:
-    read = read_file(str(tmp_path / "a.xml"), LIMIT)
+    read = read_file(str(tmp_path / "a.xml"), LIMIT, Region([tmp_path]))
     assert isinstance(read, Problem)
     assert read.trouble is Trouble.VANISHED
 
