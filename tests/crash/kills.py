@@ -1,4 +1,4 @@
-"""The worker is killed by `kill -9` at moments drawn from a seed, and held against the truth; each run is in the ledger.
+"""The worker is killed by `kill -9` at moments drawn from a seed, and held against the truth; into the ledger.
 
 Each run has its own recorder, database and data_dir. A lane runs one after the other; several lanes run side by side.
 """
@@ -38,6 +38,8 @@ from etl.store.sessions import ownerless
 PROGRAMME = "kills"
 RATE = 12.0
 """Calls per second."""
+LAST = 2.0
+"""Seconds for which calls go on after the last start."""
 PATIENCE = 90.0
 """Seconds that anything may take on a machine that is busy with others."""
 HARMLESS = (
@@ -82,7 +84,7 @@ class Plan:
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
     dice = Random(f"kills {seed}")
-    kills = tuple(_kill(dice) for _ in range(dice.randint(3, 6)))
+    kills = tuple(_kill(dice) for _ in range(dice.randint(2, 4)))
     crashes = tuple(Crash(dice.uniform(1, 8), dice.uniform(0.2, 4)) for _ in range(dice.choice((0, 0, 1))))
     recorder = SimulatorConfig(
         "recorder-0", seed=seed, styles=ALL_STYLES, rate=0, duration_min=0.05, duration_mean=0.8, keepalive=1.0,
@@ -96,7 +98,7 @@ def draw(seed: int) -> Plan:
 def _kill(dice: Random) -> Kill:
     """Most strike where something begins: right after the start, the subscription, the list."""
     early = dice.random() < 0.3
-    after = dice.uniform(0.3, 3) if early else dice.uniform(0, dice.choice((0.1, 0.6, 3, 6)))
+    after = dice.uniform(0.3, 3) if early else dice.uniform(0, dice.choice((0.1, 0.6, 4)))
     return Kill(after, early, dice.uniform(0, dice.choice((0.1, 1.0))))
 
 
@@ -146,6 +148,7 @@ class Killer:
             self.faults[Blow.KILL.value] += 1
             await asyncio.sleep(kill.down)
         await self._start(since)
+        await asyncio.sleep(LAST)
 
     async def _start(self, since: datetime | None) -> None:
         """Start the worker, and note how long it takes until it listens again."""
@@ -167,8 +170,9 @@ class Killer:
             self.faults[Blow.CRASH.value] += 1
 
     async def _calls(self, over: asyncio.Event) -> None:
-        """Calls that overlap, until told to begin no more; returns when all have ended."""
+        """Calls that overlap, from the first subscription until told to begin no more; returns when all have ended."""
         dice, recorder = Random(self.plan.seed), self.house.recorder
+        await recorder.until_subscribed()
         async with asyncio.TaskGroup() as group:
             while not over.is_set():
                 group.create_task(self._call(dice.uniform(0.02, 2 * recorder.config.duration_mean)))
