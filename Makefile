@@ -5,10 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SEED   ?= 1
 FOR    ?= 60s
+RUNS   ?= 200
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns reliability lock clean
+.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns kills reliability lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +52,9 @@ campaigns: $(VENV)/.installed ## many of them, each seed once for this code: SEE
 
 reliability: $(VENV)/.dependencies ## the tables of docs/reliability.md from the ledgers in tests/ledger/
 	$(BIN)/python -m tests.write_reliability
+
+kills: $(VENV)/.installed ## the worker killed by kill -9 at random moments, 200 runs into the ledger: SEED=1 RUNS=200; half an hour
+	$(BIN)/python -m tests.crash kills --seed $(SEED) --runs $(RUNS) --side-by-side 4
 
 lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*.txt (needs uv)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \

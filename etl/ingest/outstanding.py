@@ -7,26 +7,27 @@ from datetime import datetime
 
 from etl.errors import JournalDamaged
 from etl.ingest.interpret import Interpreter
-from etl.ingest.loader import BYTES, ROWS, Source
+from etl.ingest.loader import BYTES, ROWS
+from etl.journal.held import HeldJournal
 from etl.model import Draft, Entry, Kind, What
 from etl.store.pending import Owed
 
 
-def outstanding(source: Source, interpreter: Interpreter, since: datetime) -> list[Owed]:
+def outstanding(journal: HeldJournal, interpreter: Interpreter, since: datetime) -> list[Owed]:
     """What lines observed after `since` leave open. Takes memory for these calls only, whatever the journal's size."""
     found: dict[tuple[str, str], Owed | None] = {}
-    for entry in _entries(source):
+    for entry in _entries(journal):
         if entry.draft.observed_at >= since and entry.draft.what is What.DOCUMENT:
             _follow(found, entry.draft, interpreter)
     return [each for each in found.values() if each is not None]
 
 
-def _entries(source: Source) -> Iterator[Entry]:
-    """All lines, or those before the damage, which is for the loader to report."""
-    after = 0
+def _entries(journal: HeldJournal) -> Iterator[Entry]:
+    """All lines that are left, or those before the damage, which is for the loader to report."""
+    after = journal.discarded
     while True:
         try:
-            entries = source.read(after, ROWS, BYTES)
+            entries = journal.read(after, ROWS, BYTES)
         except JournalDamaged:
             return
         if not entries:

@@ -86,8 +86,8 @@ class HttpBackfill:
             except BaseException as error:
                 backfill.finish(connection, run.id, how := ending(error), intake.counts, str(error) or how)
                 raise
+            history_reads.recount(connection, wanted)  # first: nobody takes up a run that has finished
             backfill.finish(connection, run.id, "failed" if failure else "done", intake.counts, failure)
-            history_reads.recount(connection, wanted)
             return self._report(connection, wanted, since, intake.counts, before, failure)
 
     def _intake(self, connection: Connection, writer: Writer | None, counts: Counter[str]) -> Intake:

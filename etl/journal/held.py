@@ -52,6 +52,11 @@ class HeldJournal:
         return self._shelf.last()
 
     @property
+    def discarded(self) -> int:
+        """Up to which entry the journal no longer holds what was archived: what is left is read from there."""
+        return min(self._shelf.firsts, default=1) - 1
+
+    @property
     def bytes_on_disk(self) -> int:
         """What the journal takes on disk; known without looking at the disk."""
         return self._shelf.bytes_on_disk

@@ -104,13 +104,27 @@ def reclassify(cursor: Cursor, recorder: str, window: Interval) -> list[int]:
     Their times cannot have changed by that. To be called under the recorder's lock. Returns the ids of those that
     became filled, whose calls are to be counted (`recount`) when the lock is gone.
     """
-    values = {"recorder": recorder, "start": window.start, "end": window.end}
-    rows = cursor.execute(_OVERLAPPING, values).fetchall()
-    found = [(row[0], Gap(row[1], row[2], row[3], frozenset(row[4])), row[5]) for row in rows]
+    found = _overlapping(cursor, recorder, window)
     known = _Known.read(cursor, recorder, [gap for _, gap, _ in found])
     changed = [(known.state(gap), number) for number, gap, state in found if known.state(gap) != state]
     cursor.executemany("UPDATE cdr.gap SET state = %s WHERE id = %s", changed)
     return [number for state, number in changed if state is GapState.FILLED]
+
+
+def about_to_fill(cursor: Cursor, recorder: str, window: Interval, read: Spans) -> list[int]:
+    """The ids of the gaps in the window that good reads of these spans are going to fill, as far as is known now."""
+    found = _overlapping(cursor, recorder, window)
+    known = _Known.read(cursor, recorder, [gap for _, gap, _ in found])
+    then = replace(known, filled=union(known.filled, read))
+    return [number for number, gap, state in found
+            if state != GapState.FILLED and then.state(gap) is GapState.FILLED]  # fmt: skip
+
+
+def _overlapping(cursor: Cursor, recorder: str, window: Interval) -> list[tuple[int, Gap, str]]:
+    """The gaps of a recorder that overlap the window: id, gap and state."""
+    values = {"recorder": recorder, "start": window.start, "end": window.end}
+    rows = cursor.execute(_OVERLAPPING, values).fetchall()
+    return [(row[0], Gap(row[1], row[2], row[3], frozenset(row[4])), row[5]) for row in rows]
 
 
 def recount(cursor: Cursor, number: int) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from etl.calls.history import Verdict
 from etl.calls.ids import UNTIMED
+from etl.calls.intervals import union
 from etl.model import Interval, Kind, State
 from etl.store import gaps
 from etl.store.amiss import OVERDUE, UNLISTED
@@ -233,16 +234,31 @@ def unresolved(connection: Connection, now: datetime) -> list[Unresolved]:
 
 
 def note_reads(connection: Connection, run: UUID, reads: Sequence[Read]) -> None:
-    """Store what was read, and derive which gaps that fills, with the number of calls recovered in these."""
-    filled: list[int] = []
+    """Store what was read, and derive which gaps that fills, with the number of calls recovered in these.
+
+    They are counted before they are marked: nobody looks at a filled gap again, so whoever is killed in between must
+    leave one that is counted, or one that is open.
+    """
+    groups = {recorder: list(group) for recorder, group in groupby(sorted(reads, key=_recorder), key=_recorder)}
+    counted: set[int] = set()
+    filled: set[int] = set()
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-        for recorder, group in groupby(sorted(reads, key=_recorder), key=_recorder):
-            filled += _note(cursor, run, recorder, list(group))
-    recount_gaps(connection, filled)
+        for recorder, group in groups.items():
+            good = union(each.part for each in group if each.verdict.good)
+            counted.update(gaps.about_to_fill(cursor, recorder, _extent(group), good) if good else ())
+    recount_gaps(connection, sorted(counted))
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        for recorder, group in groups.items():
+            filled.update(_note(cursor, run, recorder, group))
+    recount_gaps(connection, sorted(filled - counted))  # those that came meanwhile
 
 
 def _recorder(read: Read) -> str:
     return read.recorder
+
+
+def _extent(reads: Sequence[Read]) -> Interval:
+    return Interval(min(each.part.start for each in reads), max(each.part.end for each in reads))
 
 
 def _note(cursor: Cursor, run: UUID, recorder: str, reads: Sequence[Read]) -> list[int]:
@@ -253,8 +269,7 @@ def _note(cursor: Cursor, run: UUID, recorder: str, reads: Sequence[Read]) -> li
         told = None if verdict.good else verdict.told
         row = [run, recorder, part.start, part.end, each.read_at, each.source, verdict.good, verdict.witnesses, told]
         cursor.execute(_INSERT, row)
-    span = Interval(min(each.part.start for each in reads), max(each.part.end for each in reads))
-    return gaps.reclassify(cursor, recorder, span)
+    return gaps.reclassify(cursor, recorder, _extent(reads))
 
 
 def recount(connection: Connection, window: Interval) -> None:

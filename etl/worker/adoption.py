@@ -50,7 +50,9 @@ class Adopter:
         owed_for: timedelta,
         on_loaded: Callable[[Loaded], None],
         on_owed: Callable[[list[Owed]], None],
+        on_adopted: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_adopted` is told when all that could be read of a journal is in the database."""
         self._root = root
         self._connect = connect
         self._interpreter = interpreter
@@ -61,6 +63,7 @@ class Adopter:
         self._owed_for = owed_for
         self._on_loaded = on_loaded
         self._on_owed = on_owed
+        self._on_adopted = on_adopted
         self._log = structlog.get_logger()
         self._stopped = threading.Event()
         self._loader: Loader | None = None
@@ -122,10 +125,12 @@ class Adopter:
             self._load(orphan)
         except JournalDamaged as error:
             self._set_aside(orphan, error)
-            return
-        if not self._stopped.is_set():
+        else:
+            if self._stopped.is_set():
+                return
             self._close_sessions(orphan.id, "crash")
             orphan.remove(orphan.last_sequence)
+        self._on_adopted()
 
     def _load(self, orphan: HeldJournal) -> None:
         """Up to its last line; with a damaged end, up to the damage."""

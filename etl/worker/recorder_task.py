@@ -157,6 +157,11 @@ class RecorderTask:
             self._details.resume_end(call_id, now - ended_ago)
         self._work.set()
 
+    def compare(self) -> None:
+        """Calls became known that may have ended unheard: compare again. After the first list that is done anyway."""
+        if self._listed:
+            self._comparison_wanted.set()
+
     @property
     def subscribed(self) -> bool:
         """A confirmed session lives."""

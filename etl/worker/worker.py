@@ -117,6 +117,7 @@ class Worker:
             owed_for=self._owed_for,
             on_loaded=self._on_loaded,
             on_owed=self._on_owed,
+            on_adopted=self._on_adopted,
         )
         history = settings.history.http or settings.history.files
         self._gap_filler = self._filler() if worker.backfill_gaps and history else None
@@ -232,6 +233,11 @@ class Worker:
     def _on_owed(self, owed: list[Owed]) -> None:
         self._loop.call_soon_threadsafe(self._resume, owed)
 
+    def _on_adopted(self) -> None:
+        """What a dead process heard to begin may have ended since: only the recorders can tell."""
+        for task in self.recorders:
+            self._loop.call_soon_threadsafe(task.compare)
+
     def _resume(self, owed: list[Owed]) -> None:
         tasks = {task.recorder.name: task for task in self.recorders}
         now = self._clock.now()
@@ -275,16 +281,19 @@ class Worker:
         return ""
 
     def _let_go(self, left: int) -> None:
-        """Delete a journal that is wholly in the database; keep one that is not for the next to start."""
+        """Delete a journal that is wholly in the database; keep one that is not, or is damaged, for the next to start:
+        it loads what can still be read, sets the rest aside, and says from when on there is a gap."""
+        broken = self.journal.broken
+        if broken is not None:
+            self._log.error("the journal broke: start the worker again, it goes on with a new one", error=str(broken))
         try:
-            if self.journal.broken is not None:
-                self._log.error("the damaged journal was set aside", path=str(self.journal.set_aside()))
-            elif left == 0:
+            if left == 0 and broken is None:
                 self.journal.remove(self.loader.sequence)
             else:
                 self.journal.close()
         except JournalError as error:
-            self._log.error("the journal could not be closed", error=str(error))
+            if error is not broken:
+                self._log.error("the journal could not be closed", error=str(error))
 
     def _hopeful(self) -> bool:
         return self._failure is None and self.loader.connected.is_set()

@@ -16,7 +16,7 @@ from etl.jobs.backfill_http import HttpBackfill
 from etl.jobs.history import FileSource
 from etl.jobs.progress import Progress
 from etl.model import Interval
-from etl.store import gaps
+from etl.store import gaps, history_reads
 from etl.store.database import Cursor
 
 pytestmark = pytest.mark.slow
@@ -463,4 +463,48 @@ def test_an_import_counts_what_it_recovered_in_a_gap_that_stays_open(house: Hous
     house.sessions((0, 10))
     house.fake.rows.append(row(50))
     HttpBackfill(house.settings, house.connect, house.sources()[0], now=house.clock).run(Interval(at(0), at(55)))
+    assert house.gaps() == [("ny-1", 10, None, "open", 1)]
+
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
+def test_a_run_that_is_killed_before_it_has_counted_leaves_no_filled_gap_that_nobody_counts(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had marked the gap by then, and a filled gap is not looked at again: its calls stayed 0."""
+    outage(house)
+    house.fake.rows.append(row(12))
+
+    def die(cursor: Cursor, number: int) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gaps, "recount", die)
+        with pytest.raises(Killed):
+            house.fill()
+    assert house.gaps() == [("ny-1", 10, 20, "open", 0)]
+    house.fill()
+    assert house.gaps() == [("ny-1", 10, 20, "filled", 1)]
+
+
+def test_an_import_that_is_killed_before_it_has_counted_is_taken_up_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had ended for good by then."""
+    house.sessions((0, 10))
+    house.fake.rows.append(row(50))
+    wanted = Interval(at(0), at(55))
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(history_reads, "recount", die)
+        with pytest.raises(Killed):
+            HttpBackfill(house.settings, house.connect, house.sources()[0], now=house.clock).run(wanted)
+    assert house.ask("SELECT result FROM cdr.backfill_run") == [(None,)]
+    HttpBackfill(house.settings, house.connect, house.sources()[0], now=house.clock).run(wanted)
+    assert house.ask("SELECT result FROM cdr.backfill_run") == [("done",)]
     assert house.gaps() == [("ny-1", 10, None, "open", 1)]

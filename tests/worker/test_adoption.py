@@ -19,7 +19,7 @@ from etl.errors import DatabaseUnavailable
 from etl.ingest import loader as loader_module
 from etl.ingest.interpret import Interpreter
 from etl.ingest.loader import Loaded
-from etl.journal import Journal
+from etl.journal import Journal, Limits
 from etl.model import Draft, Json, What
 from etl.store.database import Connection
 from etl.store.pending import Owed
@@ -50,6 +50,7 @@ class Orphanage:
         self.clock = StillClock(NOON + timedelta(minutes=minutes))
         self.loaded: list[Loaded] = []
         self.owed: list[Owed] = []
+        self.adopted = 0
         self.own = uuid4()
         self.adopter = Adopter(
             root,
@@ -62,7 +63,11 @@ class Orphanage:
             owed_for=timedelta(minutes=10),
             on_loaded=self.loaded.append,
             on_owed=self.owed.extend,
+            on_adopted=self._adopted,
         )
+
+    def _adopted(self) -> None:
+        self.adopted += 1
 
 
 Adopt = Callable[..., Orphanage]
@@ -173,6 +178,32 @@ def test_a_record_that_came_once_is_owed_once_more(adopt: Adopt, root: Path) -> 
     orphanage = adopt()
     wait_for(lambda: bool(orphanage.owed))
     assert orphanage.owed == [Owed("ny-1", CALL, _at(2), refetch=True)]
+
+
+def test_what_a_dead_process_owed_is_read_from_the_segments_that_are_left(adopt: Adopt, root: Path) -> None:
+    """The first ones are archived and gone: for damage that was taken, and nothing was owed by the rest."""
+    journal = Journal.create(root, Limits(segment_bytes=1))
+    for number, call in enumerate("abc", 1):
+        journal.append(Draft(_at(number), "ny-1", uuid4(), What.DOCUMENT, ended(call), {})).result(10)
+    journal.discard(2)
+    journal.close()
+
+    def away() -> Connection:
+        raise DatabaseUnavailable("away")
+
+    orphanage = adopt(away)
+    wait_for(lambda: bool(orphanage.owed))
+    assert orphanage.owed == [Owed("ny-1", "c", _at(3), refetch=False)]
+
+
+def test_it_is_told_when_a_journal_was_adopted(
+    adopt: Adopt, leave: Callable[..., UUID], root: Path, empty_embedded_conn: Connection
+) -> None:
+    journal = leave(started())
+    orphanage = adopt()
+    wait_for(lambda: orphanage.adopted == 1)
+    assert not (root / str(journal)).exists()
+    assert rows(empty_embedded_conn, "SELECT state FROM cdr.call") == [("ongoing",)]
 
 
 def test_a_damaged_journal_is_loaded_up_to_the_damage_and_set_aside_with_a_gap(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ from support.postgres import connection
 from support.recorders import until
 
 from etl.config import Settings
-from etl.errors import DatabaseUnavailable
+from etl.errors import DatabaseUnavailable, JournalDamaged
 from etl.ingest import loader as loader_module
+from etl.ingest.outstanding import outstanding
 from etl.simulator.config import SimulatorConfig
 from etl.simulator.simulator import Simulator
 from etl.store.database import Connection
+from etl.store.pending import Owed
+from etl.worker import adoption
 from etl.worker import worker as module
 from etl.worker.worker import Ended, Worker
 
@@ -160,6 +165,61 @@ async def test_a_stop_with_the_database_away_keeps_the_journal_for_the_next_work
     await until(lambda: rows(empty_embedded_conn, "SELECT count(*) FROM cdr.call") == [(1,)])
     first = f"SELECT count(*) FROM cdr.session WHERE worker = '{worker.journal.id}' AND reason = 'stop'"
     await until(lambda: rows(empty_embedded_conn, first) == [(2,)])
+
+
+async def test_what_a_broken_journal_still_holds_is_archived_by_the_next_worker(
+    run: Run, recorders: list[Simulator], gate: Gate, empty_embedded_conn: Connection, tmp_path: Path
+) -> None:
+    """It was set aside at once, with all that had been received while the database was away."""
+    gate.open = False
+    worker, running = await run()
+    await subscribed(worker)
+    call = recorders[0].begin_call()
+    await until(lambda: worker.journal.last_sequence >= 7)
+    with closing(sqlite3.connect(next(worker.journal.path.glob("*.sqlite")))) as other:
+        other.execute("CREATE TRIGGER no_more BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'no more'); END")
+    recorders[0].end_call(call)
+    with pytest.raises(JournalDamaged, match="no more"):
+        await running
+    assert worker.journal.path.exists()
+    gate.open = True
+    await run()
+    await until(lambda: rows(empty_embedded_conn, "SELECT call_id FROM cdr.call") == [(call.call_id,)])
+    await until(lambda: not worker.journal.path.exists())
+    first = f"SELECT DISTINCT reason FROM cdr.session WHERE worker = '{worker.journal.id}'"
+    assert rows(empty_embedded_conn, first) == [("crash",)]
+
+
+async def test_calls_of_a_journal_that_is_adopted_late_are_compared_with_what_the_recorder_tells(
+    run: Run,
+    recorders: list[Simulator],
+    gate: Gate,
+    empty_embedded_conn: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the first list was compared, before they were known: they went on until the next period."""
+    gate.open = False
+    first, running = await run()
+    await subscribed(first)
+    call = recorders[0].begin_call()
+    await until(lambda: first.journal.last_sequence >= 7)
+    first.stop()
+    await running
+    recorders[0].end_call(call)
+    compared = threading.Event()
+
+    def late(*arguments: Any) -> list[Owed]:
+        assert compared.wait(20)
+        return outstanding(*arguments)
+
+    monkeypatch.setattr(adoption, "outstanding", late)
+    gate.open = True
+    await run()
+    done = "SELECT count(*) > 0 FROM cdr.reconcile_run WHERE recorder = 'ny-1' AND result = 'done'"
+    await until(lambda: rows(empty_embedded_conn, done) == [(True,)])
+    assert rows(empty_embedded_conn, "SELECT * FROM cdr.call") == []
+    compared.set()
+    await until(lambda: rows(empty_embedded_conn, "SELECT state FROM cdr.call") == [("complete",)])
 
 
 async def test_at_the_journals_limit_it_stops_listening_and_goes_on_when_there_is_room(
