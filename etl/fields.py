@@ -101,4 +101,13 @@ PERSONAL: frozenset[str] = frozenset(
         "dialed_extension",
     }
 )
-"""Fields that tell who spoke: views mask them, an erasure clears them. So may `attributes`, which count too."""
+"""Fields that tell who spoke: a party is looked for in them. So may `attributes`, which count too."""
+
+FOREIGN: frozenset[str] = frozenset(
+    {"native_id", "native_call_id", "platform_call_id", "cisco_guid", "ms_conversation_id"}
+)
+"""Ids of other systems. They can hold a number or an address, or be the id of a meeting. No party is looked for in
+them: platforms count their calls, and a counter looks like an extension."""
+
+HIDDEN: frozenset[str] = PERSONAL | FOREIGN
+"""What views mask and an erasure clears, beside `attributes`."""

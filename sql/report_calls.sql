@@ -4,7 +4,8 @@
 -- Grain:   one row per call. 2N copies are calls of their own; see report.conversations.
 -- Zone:    all times are UTC instants.
 -- Masks:   who may neither read cdr.call nor is a member of cdr_investigator sees pseudonyms in place of numbers, names,
---          addresses, devices, agents, extensions, meetings and owners, and no attributes. Equal values have equal
+--          addresses, devices, agents, extensions, meetings, owners, and of the ids of other systems (which can hold a
+--          number or an address, or be the id of a meeting), and no attributes. Equal values have equal
 --          pseudonyms in all views, so that grouping and joining work. They are made here and not by a function: whoever
 --          could call one could look up the pseudonym of every number there is. The key is in cdr.mask_key, which only
 --          the owner reads. Both questions are asked once per query.
@@ -47,17 +48,22 @@ SELECT
     coalesce(modality.name, 'unknown code ' || c.modality_id) AS modality,
     c.recorder_service_id,
     c.manual,
-    c.native_id,
-    c.native_call_id,
-    c.platform_call_id,
+    CASE WHEN mask.off OR c.native_id = '' THEN c.native_id
+        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.native_id, 'UTF8')), 'hex'), 16) END AS native_id,
+    CASE WHEN mask.off OR c.native_call_id = '' THEN c.native_call_id
+        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.native_call_id, 'UTF8')), 'hex'), 16) END AS native_call_id,
+    CASE WHEN mask.off OR c.platform_call_id = '' THEN c.platform_call_id
+        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.platform_call_id, 'UTF8')), 'hex'), 16) END AS platform_call_id,
     c.location,
     CASE WHEN mask.off OR c.meeting_id = '' THEN c.meeting_id
         ELSE '#' || left(encode(sha256(mask.key || convert_to(c.meeting_id, 'UTF8')), 'hex'), 16) END AS meeting_id,
     CASE WHEN mask.off OR c.owner_eid = '' THEN c.owner_eid
         ELSE '#' || left(encode(sha256(mask.key || convert_to(c.owner_eid, 'UTF8')), 'hex'), 16) END AS owner_eid,
     c.location_eid,
-    c.cisco_guid,
-    c.ms_conversation_id,
+    CASE WHEN mask.off OR c.cisco_guid = '' THEN c.cisco_guid
+        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.cisco_guid, 'UTF8')), 'hex'), 16) END AS cisco_guid,
+    CASE WHEN mask.off OR c.ms_conversation_id = '' THEN c.ms_conversation_id
+        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.ms_conversation_id, 'UTF8')), 'hex'), 16) END AS ms_conversation_id,
     CASE WHEN mask.off OR c.agent_id = '' THEN c.agent_id
         ELSE '#' || left(encode(sha256(mask.key || convert_to(c.agent_id, 'UTF8')), 'hex'), 16) END AS agent_id,
     CASE WHEN mask.off OR c.recorded_extension = '' THEN c.recorded_extension
@@ -102,7 +108,8 @@ BEGIN
     FOR shown IN
         SELECT v.attname, col_description(c.attrelid, c.attnum) || CASE
             WHEN v.attname ~ '^(source|destination)_'
-                OR v.attname IN ('meeting_id', 'owner_eid', 'agent_id', 'recorded_extension', 'dialed_extension')
+                OR v.attname IN ('meeting_id', 'owner_eid', 'agent_id', 'recorded_extension', 'dialed_extension',
+                    'native_id', 'native_call_id', 'platform_call_id', 'cisco_guid', 'ms_conversation_id')
                 THEN '. Masked: # and 16 hexadecimal digits, equal for equal values'
             WHEN v.attname = 'attributes' THEN '. Null for whoever may not see personal data'
             ELSE '' END AS comment

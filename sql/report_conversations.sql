@@ -133,8 +133,8 @@ COMMENT ON COLUMN report.conversations.destination_name IS 'Display name of the 
 COMMENT ON COLUMN report.conversations.cause_id IS 'Why the call ended; see cdr.cause';
 COMMENT ON COLUMN report.conversations.direction_id IS 'Direction; see cdr.direction';
 COMMENT ON COLUMN report.conversations.modality_id IS 'Modality; see cdr.modality';
-COMMENT ON COLUMN report.conversations.platform_call_id IS 'The platform''s id of the conversation';
-COMMENT ON COLUMN report.conversations.native_call_id IS 'The platform''s id of the call';
+COMMENT ON COLUMN report.conversations.platform_call_id IS 'The platform''s id of the conversation, masked alike';
+COMMENT ON COLUMN report.conversations.native_call_id IS 'The platform''s id of the call, masked alike';
 COMMENT ON COLUMN report.conversations.secondary IS 'Whether the copy shown is marked secondary: no other is better';
 COMMENT ON COLUMN report.conversations.copies IS 'How many calls of the archive are copies of this conversation; 1 without 2N recording';
 COMMENT ON COLUMN report.conversations.call_ids IS 'Ids of all copies, the one shown first';

@@ -1,6 +1,7 @@
 """What is left of a fact when its call's personal data is erased. Pure.
 
-Erased is what tells who spoke (`etl.fields.PERSONAL`), everything that has no column, and the element as received.
+Erased is what tells who spoke or may do so (`etl.fields.HIDDEN`), everything that has no column, and the element as
+received.
 When the call was, how long, how it ended and on which recorder stays: volumes do not change.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
-from etl.fields import PERSONAL
+from etl.fields import HIDDEN
 from etl.model import Fact, Json, Value
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -26,7 +27,7 @@ def cleared(fact: Fact) -> Fact:
     order they come in. (One exception nobody can help: of two such facts the one that lost before an erasure may win
     when it comes again after it, for what decided between them is gone.)
     """
-    values = {name: value for name, value in fact.values.items() if name not in PERSONAL}
+    values = {name: value for name, value in fact.values.items() if name not in HIDDEN}
     return replace(fact, values=values, attributes={}, element=b"", digest=_digest(fact, values))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
@@ -10,13 +12,16 @@ import typer
 from rich.live import Live
 
 from etl import config
-from etl.cli.archive import opened
+from etl.cli.archive import Archive, opened
 from etl.cli.audited import audited
 from etl.cli.common import ConfigOption, JsonOption, finish, moment, note, notes, print_json
+from etl.config import Settings
 from etl.ingest.interpret import Interpreter
 from etl.model import Json
+from etl.store.database import Connection, require_schema
 from etl.store.rebuild import Rebuilt, Scope
 from etl.store.rebuild import rebuild as rebuilding
+from etl.store.recorders import require_known
 
 
 def rebuild(
@@ -41,7 +46,7 @@ def rebuild(
     target: dict[str, Json] = {"recorder": recorder, "from": _text(scope.start), "to": _text(scope.end)}
     with (
         opened(settings) as archive,
-        archive.connect() as connection,
+        _connected(archive, settings, recorder) as connection,
         Live(console=notes, transient=True) as live,
         audited(archive, "rebuild", target, dry_run=dry_run) as effect,
     ):
@@ -53,6 +58,15 @@ def rebuild(
     else:
         note(_line(done, dry_run))
     finish(5 if done.unreadable else 0)
+
+
+@contextmanager
+def _connected(archive: Archive, settings: Settings, recorder: str | None) -> Iterator[Connection]:
+    with archive.connect() as connection:
+        require_schema(connection)
+        if recorder is not None:
+            require_known(connection, recorder, [each.name for each in settings.recorder])
+        yield connection
 
 
 def _text(time: datetime | None) -> str | None:

@@ -23,6 +23,7 @@ from etl.store import holds
 from etl.store.audit import Author
 from etl.store.database import Connection, require_schema
 from etl.store.holds import Hold, Wanted
+from etl.store.recorders import require_known
 
 app = typer.Typer(help="Delete by age, hold, erase.", no_args_is_help=True)
 
@@ -95,7 +96,10 @@ def hold(
     wanted = _wanted(call, party, recorder, moment(from_), moment(to))
     if party is not None:
         jobs.refuse_named(party, author)
-    with _connected(config.load(config_file)) as connection:
+    settings = config.load(config_file)
+    with _connected(settings) as connection:
+        if recorder is not None:
+            require_known(connection, recorder, [each.name for each in settings.recorder])
         number = holds.hold(connection, wanted, author)
         covered = holds.covered(connection, number)
     if as_json:

@@ -3,6 +3,9 @@
 `manifest.json` says what is in a folder that is whole. While one is being written there is `unfinished.json` instead,
 of the same form, renewed after each month; what ends an export, a power cut too, leaves that, and the next one goes on
 from there. A file is written beside its place and renamed.
+
+A name is only on disk once its folder was synced: what is made, renamed or removed is synced, with the folders above
+it, before a manifest says so, and the manifest before the command ends.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from etl.errors import CdrError, UsageError
@@ -86,10 +89,12 @@ class Folder:
         with told(self.root):
             self._save(manifest)
             (self.root / WHOLE).unlink(missing_ok=True)
+            _sync(self.root)
             known = manifest.by_path()
             for path in (self.root / CALLS).glob(f"month=*/recorder=*/*{_NAME}*"):
                 if path.name == _BESIDE or (path.name == _NAME and str(path.relative_to(self.root)) not in known):
                     path.unlink()
+                    _sync(path.parent)
 
     def beside(self, path: str) -> Path:
         """Where to write a file that is to get this path."""
@@ -99,11 +104,16 @@ class Folder:
         return place
 
     def put(self, path: str) -> None:
-        """Bring the file that was written beside to its place."""
+        """Bring the file that was written beside to its place.
+
+        Whoever made the folders above it, an export that was killed perhaps, need not have synced them.
+        """
+        place = self.root / path
         with told(self.root):
             _sync(self.beside(path))
-            self.beside(path).rename(self.root / path)
-            _sync((self.root / path).parent)
+            self.beside(path).rename(place)
+            for above in place.parents[: len(Path(path).parts)]:
+                _sync(above)
 
     def save(self, files: Iterable[File]) -> None:
         """Note files that have come to their places: whatever happens now, they need not be written again."""
@@ -123,10 +133,15 @@ class Folder:
             _sync(self.root)
 
     def _remove(self, path: Path) -> None:
+        """For good, with folders that are empty then: what a power cut brings back would be read by everybody who reads
+        the folder, whatever the manifest says."""
         path.unlink(missing_ok=True)
         for folder in (path.parent, path.parent.parent):
-            if folder.exists() and not any(folder.iterdir()):
-                folder.rmdir()
+            if folder.exists():
+                _sync(folder)
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+                    _sync(folder.parent)
 
     def _save(self, manifest: Manifest) -> None:
         beside = self.root / f".{UNFINISHED}.part"
@@ -145,7 +160,7 @@ def opened(root: Path) -> Iterator[Folder]:
     Raises `UsageError` where it holds something else than a lake, or where another export is at work.
     """
     with told(root):
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(root, mode=0o700)
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _lock(descriptor, root)
@@ -205,6 +220,15 @@ def _refuse_strangers(root: Path) -> None:
     there = {path.name for path in root.iterdir()} - {f".{UNFINISHED}.part"}
     if there and not there & {WHOLE, UNFINISHED}:
         raise UsageError(f"{root} holds something else: choose a folder that is new, empty or of an earlier export")
+
+
+def _make(root: Path, mode: int = 0o777) -> None:
+    """Make a folder, with those above it where they are missing; `mode` is for itself alone."""
+    if not root.is_dir():
+        _make(root.parent)
+        root.mkdir(mode, exist_ok=True)
+    with suppress(PermissionError):  # of a folder that may be entered and not read
+        _sync(root.parent)
 
 
 def _sync(path: Path) -> None:

@@ -18,7 +18,7 @@ import psycopg
 from etl.calls.erasure import cleared
 from etl.calls.ids import canonical, id_time
 from etl.calls.parties import Mentions, forms, said, words
-from etl.fields import FIELDS, PERSONAL
+from etl.fields import FIELDS, HIDDEN
 from etl.model import Fact, Kind
 from etl.store import gate, merge, staging
 from etl.store.database import Connection, Cursor, name_of
@@ -109,7 +109,7 @@ FROM {_KEYS} CROSS JOIN LATERAL (
 ) f
 """
 
-_CLEARED = (*sorted(PERSONAL), "attributes", "element", "digest")
+_CLEARED = (*sorted(HIDDEN), "attributes", "element", "digest")
 
 _CLEAR_FACTS = f"""
 INSERT INTO cdr.fact AS f ({", ".join(merge.STAGED_COLUMNS)}, first_observed_at)
@@ -119,7 +119,7 @@ ON CONFLICT ({merge.KEY}, kind) DO UPDATE SET {", ".join(f"{name} = excluded.{na
 """The facts are there; it is written as an insert because that finds each by its key."""
 
 _CLEAR_CALLS = f"""
-UPDATE cdr.call c SET {", ".join(f"{name} = NULL" for name in sorted(PERSONAL))}, attributes = '{{}}',
+UPDATE cdr.call c SET {", ".join(f"{name} = NULL" for name in sorted(HIDDEN))}, attributes = '{{}}',
     recorded_at = statement_timestamp()
 FROM {_KEYS} WHERE c.call_id = k.call_id AND c.id_time = k.id_time AND within(c)
 """
@@ -127,7 +127,7 @@ FROM {_KEYS} WHERE c.call_id = k.call_id AND c.id_time = k.id_time AND within(c)
 _CHANGED = f"""
 SELECT c.call_id, c.id_time FROM {_KEYS} CROSS JOIN LATERAL (
     SELECT * FROM cdr.call c WHERE c.call_id = k.call_id AND c.id_time = k.id_time AND within(c) OFFSET 0
-) c WHERE c.attributes <> '{{}}' OR num_nonnulls({", ".join(f"c.{name}" for name in sorted(PERSONAL))}) > 0
+) c WHERE c.attributes <> '{{}}' OR num_nonnulls({", ".join(f"c.{name}" for name in sorted(HIDDEN))}) > 0
 """
 """What is personal still, though it follows from no fact: somebody changed a row by hand."""
 

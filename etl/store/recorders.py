@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from etl.errors import UsageError
 from etl.store import gaps
 from etl.store.database import Connection, name_of
 from etl.store.errors import translate
@@ -40,3 +41,21 @@ def register(connection: Connection, recorders: Sequence[Recorder], margin: time
         cursor.executemany(_UPSERT, sorted(rows))
         for (name,) in returning:
             gaps.rebuild(cursor, name, margin)
+
+
+_NAMES = "SELECT name FROM cdr.recorder ORDER BY name"
+_OF_A_CALL = "SELECT EXISTS (SELECT FROM cdr.call WHERE recorder = %s)"
+"""Reads all calls where there is none: only after a name that is nowhere else."""
+
+
+def require_known(connection: Connection, name: str, configured: Collection[str]) -> None:
+    """Raise UsageError, which lists the known ones, unless a recorder is or was configured under this name, or a call
+    has it: a call of a recorder that nobody configured has its location there."""
+    if name in configured:
+        return
+    with translate(name_of(connection)), connection.transaction():
+        names = [row[0] for row in connection.execute(_NAMES)]
+        if name in names or connection.execute(_OF_A_CALL, [name]).fetchone() == (True,):
+            return
+    known = ", ".join(sorted({*names, *configured})) or "none"
+    raise UsageError(f'no recorder is called "{name}", and no call is of one; known: {known}')

@@ -151,4 +151,25 @@ def test_a_rebuild_keeps_to_its_recorder_and_time(
     outside = here("rebuild", "--from", "2011-03-25", *config_)
     assert json.loads(outside.out)["calls"] == 0
     assert "2011-03-25 is read in this machine's zone: 2011-03-25T00:00:00" in outside.err
-    assert json.loads(here("rebuild", "--recorder", "beta", *config_).out)["calls"] == 0
+    with connection(embedded_database) as opened, opened.transaction():
+        opened.execute("INSERT INTO cdr.recorder (name, location, timezone) VALUES ('retired', 'OLD', 'UTC')")
+    assert json.loads(here("rebuild", "--recorder", "retired", *config_).out)["calls"] == 0
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_rebuild_of_a_recorder_that_nobody_knows_is_refused_and_the_known_are_named(
+    here: Here, configure: Configure, embedded_database: str, receive: Callable[..., None], dry_run: bool
+) -> None:
+    """It ended with 0, as if all were well. A call of no configured recorder has its location as written: that is a
+    name too."""
+    file = configure(embedded_database, alpha=1)
+    receive(file, begin())
+    words = ("--config", str(file), *(["--dry-run"] if dry_run else []))
+    refused = here("rebuild", "--recorder", "alhpa", *words)
+    assert (refused.code, refused.out) == (2, "")
+    assert 'no recorder is called "alhpa"' in refused.err
+    assert "known: alpha" in refused.err
+    with connection(embedded_database) as opened, opened.transaction():
+        assert opened.execute("SELECT count(*) FROM cdr.audit").fetchone() == (0,)
+        opened.execute("UPDATE cdr.call SET recorder = 'SOMEWHERE'")
+    assert here("rebuild", "--recorder", "SOMEWHERE", *words).code == 0

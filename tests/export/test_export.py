@@ -22,7 +22,7 @@ from support.exporting import MARCH, SPRING, Export, add
 from support.postgres import connection
 
 from etl.errors import DatabaseRefused, DatabaseUnavailable, UsageError
-from etl.fields import PERSONAL
+from etl.fields import HIDDEN
 from etl.jobs.progress import Progress
 from etl.lake import folder
 from etl.lake.folder import LakeFailed
@@ -200,15 +200,15 @@ def test_the_archive_remembers_where_its_calls_went(conn: Connection, run: Expor
 
 
 def test_a_masked_export_has_pseudonyms_as_an_analyst_sees_them(conn: Connection, run: Export, rows: Rows) -> None:
-    add(conn, "a", 1, **dict.fromkeys(sorted(PERSONAL), "+49 30 1234567"))
+    add(conn, "a", 1, **dict.fromkeys(sorted(HIDDEN), "+49 30 1234567"))
     run("plain")
     run("masked", masked=True)
     (plain,), (masked,) = rows("plain"), rows("masked")
     with conn.transaction(force_rollback=True):
         conn.execute("SET LOCAL ROLE cdr_analyst")
         shown = conn.execute("SELECT source_caller_id FROM report.calls").fetchall()
-    assert {plain[name] for name in PERSONAL} == {"+49 30 1234567"}
-    assert {masked[name] for name in PERSONAL} == {shown[0][0]}
+    assert {plain[name] for name in HIDDEN} == {"+49 30 1234567"}
+    assert {masked[name] for name in HIDDEN} == {shown[0][0]}
     assert "1234567" not in repr(masked)
     assert masked["attributes"] is None
     assert masked["start_time"] == plain["start_time"]

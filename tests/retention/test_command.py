@@ -97,6 +97,17 @@ def test_a_span_is_held_for_one_recorder(archive: Archive, cdr: Cdr) -> None:
     assert archive.calls == ["a"]
 
 
+def test_a_hold_for_a_recorder_that_nobody_knows_is_refused(archive: Archive, cdr: Cdr) -> None:
+    """It would hold nothing, and nobody would know."""
+    archive.store(make("a", OLD))
+    words = ("--from", "2015-01-01T00:00Z", "--to", "2016-01-01T00:00Z", "--reason", "a case", "--recorder")
+    code, out, err = cdr("retention", "hold", *words, "yn-1")
+    assert (code, out) == (2, "")
+    assert 'no recorder is called "yn-1"' in err
+    assert archive.rows("SELECT count(*) FROM cdr.legal_hold") == [(0,)]
+    assert cdr("retention", "hold", *words, "ny-1")[0] == 0
+
+
 def test_erase_ends_with_5_while_something_of_the_party_is_held(archive: Archive, cdr: Cdr) -> None:
     archive.store(make("a", source_name="John"), make("b", source_name="John"))
     cdr("retention", "hold", "--call", "a", "--reason", "a case")

@@ -13,7 +13,7 @@ from support.retention import CLERK, CUTOFF, OLD, YOUNG, Archive, make
 from etl.calls.ids import UNTIMED
 from etl.config import Settings
 from etl.errors import UsageError
-from etl.fields import FIELDS, PERSONAL
+from etl.fields import FIELDS, HIDDEN
 from etl.ingest.interpret import Interpreter
 from etl.jobs.retention import apply, erase
 from etl.model import Fact, Kind, Quarantined
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.slow
 
 
 def everything(call_id: str = "a", kind: Kind = Kind.DETAIL, **more: str) -> Fact:
-    """A fact with a value in every personal field."""
-    personal: dict[str, Any] = {name: f"{name} of John" for name in PERSONAL} | {"source_name": "John"} | more
+    """A fact with a value in every field that is erased."""
+    personal: dict[str, Any] = {name: f"{name} of John" for name in HIDDEN} | {"source_name": "John"} | more
     return make(call_id, kind=kind, attributes={"note": "John"}, element=b"<Call>John</Call>", **personal, cause_id=5)
 
 
@@ -43,6 +43,22 @@ def test_nothing_personal_is_left_and_the_rest_stays(archive: Archive) -> None:
     assert archive.rows("SELECT element FROM cdr.fact WHERE call_id = 'a'") == [(ERASED,)]
     assert archive.rows(kept) == before
     assert archive.personal("b") != []
+
+
+def test_ids_of_other_systems_are_erased_and_no_party_is_looked_for_in_them(archive: Archive) -> None:
+    """They can hold a number, an address or the meeting's id; and a platform that counts its calls has the call of
+    somebody else under the number of an extension."""
+    ids = {
+        "native_call_id": "sip:1000@10.0.0.1",
+        "native_id": "sip:1000@10.0.0.1|2",
+        "platform_call_id": "meeting-7",
+        "ms_conversation_id": "ann@example.com",
+        "cisco_guid": "1000",
+    }
+    archive.store(make("a", source_caller_id="1000", meeting_id="meeting-7", **ids), make("b", **ids))
+    assert erase(archive.conn, "1000", CLERK).counts["calls"] == 1
+    shown = f"SELECT {', '.join(ids)} FROM cdr.call ORDER BY call_id"
+    assert archive.rows(shown) == [(None,) * 5, tuple(ids.values())]
 
 
 def test_the_digest_of_what_was_received_is_gone_too(archive: Archive) -> None:
@@ -72,7 +88,7 @@ def test_sightings_and_strangers_of_an_erased_call_are_cleared(archive: Archive)
 def test_what_postgresql_refuses_of_an_erased_call_is_quarantined_without_its_element(archive: Archive) -> None:
     archive.store(make("a", source_name="John"))
     erase(archive.conn, "John", CLERK)
-    written = archive.store(make("a", kind=Kind.HTTP, native_id="\0", element=b"John"))
+    written = archive.store(make("a", kind=Kind.HTTP, location="\0", element=b"John"))
     assert written.refused == 1
     assert archive.rows("SELECT body FROM cdr.quarantine") == [(b"",)]
 
@@ -383,4 +399,4 @@ def test_a_released_hold_forgets_the_party_and_one_in_force_does_not(archive: Ar
 
 
 def test_every_personal_field_exists() -> None:
-    assert {field.name for field in FIELDS} >= PERSONAL
+    assert {field.name for field in FIELDS} >= HIDDEN

@@ -19,7 +19,7 @@ from support.postgres import Server, connection, fresh_database
 from support.retention import YOUNG, make, wait_until_blocked
 
 from etl.calls.erasure import cleared
-from etl.fields import FIELDS, PERSONAL
+from etl.fields import FIELDS, HIDDEN
 from etl.model import Fact, Kind, State
 from etl.store import erasure, gate, staging
 from etl.store.database import Connection
@@ -64,13 +64,13 @@ def distinct(known: list[Fact]) -> list[Fact]:
 @given(facts())
 def test_clearing_leaves_nothing_personal_and_a_second_time_changes_nothing(fact: Fact) -> None:
     once = cleared(fact)
-    assert not PERSONAL.intersection(once.values)
+    assert not HIDDEN.intersection(once.values)
     assert (once.attributes, once.element) == ({}, b"")
     assert cleared(once) == once
-    assert {name: value for name, value in fact.values.items() if name not in PERSONAL} == once.values
+    assert {name: value for name, value in fact.values.items() if name not in HIDDEN} == once.values
 
 
-@given(facts(), st.sampled_from(sorted(PERSONAL)), st.text())
+@given(facts(), st.sampled_from(sorted(HIDDEN)), st.text())
 def test_the_digest_of_a_cleared_fact_tells_nothing_of_what_was_erased(fact: Fact, name: str, text: str) -> None:
     other = make("a", kind=fact.kind, element=text.encode(errors="replace"))
     changed = type(fact)(

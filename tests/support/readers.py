@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from etl.fields import FIELDS, PERSONAL, FieldType
+from etl.fields import FIELDS, HIDDEN, FieldType
 from etl.store.database import Connection
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -28,18 +28,18 @@ As = Callable[[str], Connection]
 
 
 def plain(field: str) -> str:
-    """The value of a personal field that nobody but an investigator may see."""
+    """The value of a field that nobody but an investigator may see."""
     return f"plain-{field}"
 
 
-PLAIN = frozenset(map(plain, PERSONAL)) | {"plain-attribute"}
+PLAIN = frozenset(map(plain, HIDDEN)) | {"plain-attribute"}
 
 
 def fill(conn: Connection) -> None:
-    """Three calls: all personal fields with values, empty, and null. The second shares its caller with the first."""
-    texts = {name: plain(name) if name in PERSONAL else f"shown-{name}" for name in _of(FieldType.TEXT)}
+    """Three calls: all hidden fields with values, empty, and null. The second shares its caller with the first."""
+    texts = {name: plain(name) if name in HIDDEN else f"shown-{name}" for name in _of(FieldType.TEXT)}
     insert(conn, "full", texts | {"attributes": Jsonb({"note": "plain-attribute"})})
-    insert(conn, "empty", dict.fromkeys(PERSONAL, "") | {"source_caller_id": plain("source_caller_id")})
+    insert(conn, "empty", dict.fromkeys(HIDDEN, "") | {"source_caller_id": plain("source_caller_id")})
     insert(conn, "null", {})
 
 

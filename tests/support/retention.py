@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from etl.fields import PERSONAL
+from etl.fields import HIDDEN
 from etl.model import Fact, Json, Kind, Value
 from etl.store.audit import Author
 from etl.store.database import Connection
@@ -75,7 +75,7 @@ class Archive:
 
     def personal(self, call_id: str) -> list[str]:
         """What is left of a call that tells who spoke: in its row, its facts, and the elements that are kept."""
-        names = ", ".join(f"{name}::text" for name in sorted(PERSONAL))
+        names = ", ".join(f"{name}::text" for name in sorted(HIDDEN))
         found = [
             value
             for table in ("call", "fact")
