@@ -1,0 +1,217 @@
+"""The journal as the product sees it, in memory: a commit takes its time, and a kill cuts off what was not committed.
+
+`explore.realdisk` puts the real journal into the same place.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from etl.errors import JournalDamaged, JournalError, JournalFull
+from etl.journal import Adoption
+from etl.model import Draft, Entry
+from explore.threads import here, world
+from explore.world import Host, Process, World
+
+ROOM = 12
+"""Drafts that may wait for the disk: few, so that a slow disk is felt soon."""
+
+
+@dataclass(eq=False)
+class Folder:
+    """A journal on disk. `damaged_from`: the first entry that cannot be read any more."""
+
+    id: UUID
+    path: Path
+    owner: Process
+    owner_host: Host
+    entries: list[Entry] = field(default_factory=list)
+    damaged_from: int | None = None
+
+    @property
+    def readable(self) -> list[Entry]:
+        return self.entries if self.damaged_from is None else self.entries[: self.damaged_from - 1]
+
+
+@dataclass
+class Disks:
+    """All journals of a world, and how fast their disks are. `kept` also has the journals that were deleted."""
+
+    world: World
+    slow: float = 0.0
+    folders: dict[UUID, Folder] = field(default_factory=dict)
+    kept: dict[UUID, Folder] = field(default_factory=dict)
+    lost: set[UUID] = field(default_factory=set)
+
+    def orphans(self, root: Path) -> list[Folder]:
+        return [each for each in self.folders.values() if each.path.parent == root and each.owner.dead]
+
+    def damage(self, folder: Folder) -> None:
+        folder.damaged_from = self.world.dice.randint(1, max(len(folder.entries), 1))
+        self.world.say(f"disk: journal {str(folder.id)[:8]} is damaged from entry {folder.damaged_from} on")
+
+    def delete(self, folder: Folder) -> None:
+        """Someone deletes the folder of a dead process."""
+        self.world.say(f"disk: journal {str(folder.id)[:8]} is deleted by hand")
+        self.lost.add(folder.id)
+        folder.path.rmdir()
+        del self.folders[folder.id]
+
+
+def disks() -> Disks:
+    return world().part(Disks)
+
+
+class MemoryJournal:
+    """`Journal` and `HeldJournal` in one."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._process = folder.owner
+        self._waiting: list[Draft] = []
+        self._commit: Future[int] = Future()
+        self._under_way = False
+        self._finished = False
+        self._latest: Any = None
+        self._waiters: list[Any] = []
+        self.failing: JournalFull | None = None
+        self.broken: JournalError | None = None
+
+    @classmethod
+    def create(cls, root: Path, limits: object = None) -> Self:
+        at = disks()
+        id = world().uuid4()
+        path = root / str(id)
+        path.mkdir(parents=True)
+        folder = Folder(id, path, here(), here().host)
+        at.folders[id] = at.kept[id] = folder
+        return cls(folder)
+
+    @property
+    def id(self) -> UUID:
+        return self._folder.id
+
+    @property
+    def path(self) -> Path:
+        return self._folder.path
+
+    def append(self, draft: Draft) -> Future[int]:
+        if self._process.dead:
+            return Future()
+        if self._finished:
+            raise JournalError(str(self.path), "it is finished and takes no more entries")
+        self._latest = draft.observed_at if self._latest is None else max(self._latest, draft.observed_at)
+        self._waiting.append(replace(draft, observed_at=self._latest))
+        commit = self._commit
+        self._begin()
+        return commit
+
+    def _begin(self) -> None:
+        if self._waiting and not self._under_way:
+            self._under_way = True
+            at = disks()
+            batch, self._waiting = self._waiting, []
+            commit, self._commit = self._commit, Future()
+            at.world.later(at.world.dice.expovariate(1 / 0.003) + at.slow, lambda: self._write(batch, commit))
+
+    def _write(self, batch: list[Draft], commit: Future[int]) -> None:
+        """The disk is done with it. What was under way when the process died may be there or not."""
+        self._under_way = False
+        if self._process.dead:
+            return
+        for draft in batch:
+            self._folder.entries.append(Entry(len(self._folder.entries) + 1, draft))
+        self._process.world.current = self._process
+        commit.set_result(self.last_sequence)
+        for wake in list(self._waiters):
+            wake()
+        self._process.world.current = None
+        self._begin()
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._waiting) < ROOM
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        return 1000 * len(self._folder.entries)
+
+    @property
+    def last_sequence(self) -> int:
+        if self._folder.damaged_from is not None:
+            raise JournalDamaged(str(self.path), "its end cannot be read")
+        return len(self._folder.entries)
+
+    def backlog(self, checkpoint: int) -> int:
+        return self.last_sequence - checkpoint
+
+    def read(self, after: int, max_rows: int, max_bytes: int) -> list[Entry]:
+        if self._folder.damaged_from is not None and after + 1 >= self._folder.damaged_from:
+            raise JournalDamaged(str(self.path), f"entry {after + 1} is not what was written")
+        # A batch of any size: it must not matter where one ends.
+        few = disks().world.dice.choice((1, 3, max_rows))
+        return self._folder.readable[after : after + min(few, max_rows)]
+
+    def wait(self, after: int, timeout: float) -> bool:
+        if self.last_sequence <= after and not self._finished and not self._folder.owner.dead:
+            here().park(timeout, self._waiters)
+        return self.last_sequence > after
+
+    def discard(self, upto: int) -> None: ...
+
+    def finish(self, timeout: float) -> None:
+        self._finished = True
+        until = self._process.world.now + timeout
+        while (self._waiting or self._under_way) and self._process.world.now < until:
+            here().park(0.01)
+        if self._waiting or self._under_way:
+            raise JournalFull(str(self.path), "its disk does not answer")
+
+    def remove(self, checkpoint: int) -> None:
+        if (left := self.backlog(checkpoint)) > 0:
+            raise JournalError(str(self.path), f"{left} of its entries are not archived yet; it is kept")
+        self._let_go()
+
+    def set_aside(self) -> Path:
+        self._let_go()
+        return self.path
+
+    def _let_go(self) -> None:
+        if self.id in disks().folders:
+            del disks().folders[self.id]
+            self.path.rmdir()
+
+    def close(self) -> None:
+        """Whoever starts next adopts it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def adopt(root: Path) -> Adoption:
+    """`etl.journal.adopt`."""
+    found = []
+    for folder in disks().orphans(root):
+        folder.owner = here()
+        found.append(MemoryJournal(folder))
+    return Adoption(tuple(found), ())  # type: ignore[arg-type]
+
+
+SEAMS: dict[str, object] = {
+    "etl.worker.worker.Journal": MemoryJournal,
+    "etl.worker.adoption.adopt": adopt,
+}

@@ -1,0 +1,288 @@
+"""The laws of the contract (G1 to G9) as obligations against the recorder's truth. What the workers say is not asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import chain
+from random import Random
+from uuid import UUID
+
+from support.merge_oracle import Row, merge
+
+from etl.calls import coverage, gaps
+from etl.calls.coverage import SessionState
+from etl.calls.intervals import Spans, intersect, span, union
+from etl.ingest.interpret import Interpreter
+from etl.model import FINISHED, Draft, Fact, Interval, Kind, State, What
+from explore.disk import Folder
+from explore.recorder import Call, Told
+from explore.stage import RECORDER, Stage, settings
+from explore.world import Host
+
+MARGIN = timedelta(seconds=1)
+FRESH = timedelta(seconds=12)
+"""A session on a healthy connection has covered all but so much: a keep-alive or probe, the margin, and a little."""
+
+
+@dataclass
+class Laws:
+    """Watches a stage. `checked` counts the obligations, `excused` those that a listed gap or a set clock explains."""
+
+    stage: Stage
+    checked: int = 0
+    excused: int = 0
+    broken: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._interpreter = Interpreter(settings(self.stage.hosts[0].root))
+        self.stage.archive.on_entered = self.entered
+
+    def see(self, holds: bool, breach: str, *, excused: bool = False) -> None:
+        """Count an obligation."""
+        self.checked += 1
+        if not holds:
+            if excused:
+                self.excused += 1
+            else:
+                self.broken.append(breach)
+
+    # At every commit
+
+    def entered(self, row: Row) -> None:
+        """A call enters a state: neither ends nor gets lost by absence alone (G3, G8)."""
+        call = self.stage.recorder.calls.get(row.call_id)
+        if call is None:
+            self.see(False, f"{name(row.call_id)} is archived, and never was")
+            return
+        kinds = {fact.kind for fact in self.stage.archive.facts[row.call_id]}
+        if call.going_on():
+            self.see(row.state is State.ONGOING, f"{name(call.id)} goes on, and is {row.state.value} with us")
+        if row.state is State.LOST:
+            asked = call.id in self.stage.recorder.unknown
+            self.see(asked, f"{name(call.id)} is lost, though the recorder never said that it does not know it")
+        elif row.state is not State.ONGOING:
+            self.see(bool(kinds & {Kind.END, *FINISHED}), f"{name(call.id)} is {row.state.value} without an end")
+
+    # When all is well again
+
+    def unsettled(self) -> list[str]:
+        """What is not yet as it must become by itself when nothing is in the way; empty when all is."""
+        return [*self._unloaded(), *self._unresolved(), *self._uncovered()]
+
+    def _unloaded(self) -> Iterator[str]:
+        for folder in self.stage.disks.folders.values():
+            left = len(folder.entries) - self.stage.archive.checkpoints.get(folder.id, 0)
+            if left and folder.damaged_from is None:
+                yield f"{left} entries of journal {str(folder.id)[:8]} are not loaded"
+
+    def _unresolved(self) -> Iterator[str]:
+        rows = self.stage.archive.rows()
+        for call in self.stage.recorder.calls.values():
+            row = rows.get(call.id)
+            if row is None:
+                if call.going_on():
+                    yield f"{name(call.id)} goes on and is not archived"
+            elif not self._right(call, row):
+                yield f"{name(call.id)} is {row.state.value}, and in truth {truth(call)}"
+
+    def _right(self, call: Call, row: Row) -> bool:
+        if call.going_on():
+            return row.state is State.ONGOING
+        if row.state is State.COMPLETE:
+            return True
+        if row.state is State.ONGOING:
+            return False
+        # Its record is out of reach, or was for as long as anybody asked.
+        if call.forgotten:
+            return True
+        heard = any(fact.kind is Kind.END for fact in self.stage.archive.facts[call.id])
+        return row.state is State.LOST and not heard
+
+    def _uncovered(self) -> Iterator[str]:
+        states = self.stage.archive.sessions.values()
+        for process in self.stage.running.values():
+            if process.worker is None:
+                continue
+            own = [each for each in states if each.worker == str(process.worker.journal.id) and each.live]
+            ends = [covered[-1].end for each in own if (covered := coverage.covered(each, MARGIN))]
+            if not ends or max(ends) < process.now() - FRESH:
+                yield f"{process.name} covers nothing"
+
+    # At the end
+
+    def judge(self) -> None:
+        """Everything that can be told from the end."""
+        self.broken += self.stage.world.complaints
+        self._received()
+        self._converged()
+        self._accounted()
+        self._honest()
+        self._newest()
+        self._kept_nonsense()
+        self._calm()
+
+    def _entries(self, folder: Folder) -> list[Draft]:
+        """What of a journal must be archived: all, or what was loaded before someone deleted or damaged it."""
+        if folder.id in self.stage.disks.lost:
+            entries = folder.entries[: self.stage.archive.checkpoints.get(folder.id, 0)]
+        else:
+            entries = folder.readable
+        return [entry.draft for entry in entries]
+
+    def _received(self) -> None:
+        """G1: nothing received is lost."""
+        archive = self.stage.archive
+        known = {(each.call_id, each.kind, each.observed_at, each.digest) for each in chain(*archive.facts.values())}
+        kept = {(each.reason, each.body, each.observed_at) for each in archive.quarantined}
+        for folder in self.stage.disks.kept.values():
+            for draft in self._entries(folder):
+                told = self._interpreter.interpret(draft)
+                for fact in told.facts:
+                    key = (fact.call_id, fact.kind, fact.observed_at, fact.digest)
+                    seen = fact.kind is Kind.LIST and "run" in draft.note and fact.call_id in archive.facts
+                    self.see(key in known or seen, f"{fact.kind.value} of {name(fact.call_id)} was received and is lost")
+                for each in told.quarantined:
+                    there = (each.reason, each.body, each.observed_at) in kept
+                    self.see(there, f"what was quarantined ({each.reason}) was received and is lost")
+
+    def _converged(self) -> None:
+        """G2: the order and repetition of facts show nowhere."""
+        for call_id, facts in self.stage.archive.facts.items():
+            shuffled = [*facts, *facts[:2]]
+            Random(len(facts)).shuffle(shuffled)
+            self.see(merge(shuffled) == self.stage.archive.row(call_id), f"{name(call_id)} depends on an order")
+
+    def _spans(self) -> list[gaps.SessionSpan]:
+        found = (gaps.session_span(state, MARGIN) for state in self.stage.archive.sessions.values())
+        return [each for each in found if each is not None]
+
+    def _accounted(self) -> None:
+        """G4, G5: every moment since the first subscription is covered, pending, or in a gap."""
+        spans = self._spans()
+        if not spans:
+            return
+        first = min(each.subscribed_at for each in spans)
+        covered = union(*(each.covered for each in spans))
+        missing: Spans = tuple(Interval(gap.start, gap.end or gaps.FOREVER) for gap in gaps.gaps(spans))
+        self.see(intersect(covered, missing) == (), "a moment is covered and in a gap")
+        whole = union(covered, missing, gaps.pending(spans)) == span(first, gaps.FOREVER)
+        self.see(whole, "a moment is neither covered, nor pending, nor in a gap")
+        live = [str(each.id) for each in self.stage.archive.sessions.values() if each.live]
+        self.see(not live, f"sessions live that nobody has: {live}")
+
+    def _honest(self) -> None:
+        """G4: what happened in time that a session covers, it has heard."""
+        heard = self._heard()
+        for state in self.stage.archive.sessions.values():
+            host = self._host(state)
+            covered = coverage.covered(state, MARGIN)
+            for told in self.stage.recorder.told:
+                moment = host.shown(told.at)
+                if any(each.start <= moment < each.end for each in covered):
+                    breach = f"{told.kind} of {name(told.call)} lies in what session {str(state.id)[:8]} covers"
+                    known = (told.call, told.kind) in heard[state.id]
+                    self.see(known, f"{breach}, which has not heard it", excused=self._came_again(host, state, told))
+
+    def _heard(self) -> dict[UUID, set[tuple[str, str]]]:
+        heard: dict[UUID, set[tuple[str, str]]] = defaultdict(set)
+        for folder in self.stage.disks.kept.values():
+            for draft in self._entries(folder):
+                if draft.what is What.DOCUMENT:
+                    facts = self._interpreter.interpret(draft).facts
+                    heard[draft.session] |= {(fact.call_id, fact.kind.value) for fact in facts}
+        return heard
+
+    def _host(self, state: SessionState) -> Host:
+        return self.stage.disks.kept[UUID(state.worker)].owner_host
+
+    def _came_again(self, host: Host, state: SessionState, told: Told) -> bool:
+        """This moment came twice by this clock: once with the session, once without it, and nobody could know.
+
+        The clock was set back before the session was opened, after the event; or after the session had ended; or the
+        note of it was lost in a kill, before it was committed.
+        """
+        moment = host.shown(told.at)
+        opened = min((each for each in self._walls(host, state.opened_at)), default=0.0)
+        for step in host.steps:
+            if step.after <= moment <= step.before:
+                if told.at <= step.at <= opened:
+                    return True
+                if told.at >= step.at and not self._noted(state, step.before):
+                    return True
+        return False
+
+    def _noted(self, state: SessionState, before: datetime) -> bool:
+        """Whether the journal of this session has the step."""
+        entries = self._entries(self.stage.disks.kept[UUID(state.worker)])
+        near = timedelta(seconds=0.5)
+        return any(
+            each.what is What.STEPPED and abs(datetime.fromisoformat(str(each.note["from"])) - before) < near
+            for each in entries
+        )
+
+    def _walls(self, host: Host, moment: datetime) -> Iterator[float]:
+        """The world's times at which the clock of a host showed a moment, about."""
+        edges = [0.0, *(step.at for step in host.steps), self.stage.world.now]
+        for begin, end in zip(edges, edges[1:], strict=False):
+            at = begin + (moment - host.shown(begin + 1e-6)).total_seconds()
+            if begin - 0.1 <= at <= end + 0.1:
+                yield at
+
+    def _newest(self) -> None:
+        """Section 6: of two full records the one received last counts."""
+        newest: dict[str, list[tuple[str, UUID, Fact]]] = defaultdict(list)
+        for folder in self.stage.disks.kept.values():
+            for draft in self._entries(folder):
+                for fact in self._interpreter.interpret(draft).facts:
+                    if fact.kind is Kind.DETAIL:
+                        newest[fact.call_id].append((str(fact.attributes.get("version")), folder.id, fact))
+        for call_id, records in newest.items():
+            version = max(each[0] for each in records)
+            shown = str(self.stage.archive.row(call_id).attributes.get("version"))
+            breach = f"{name(call_id)} shows version {shown} of its record, though {version} was received later"
+            self.see(shown == version, breach, excused=self._other_clock(records, version))
+
+    def _other_clock(self, records: list[tuple[str, UUID, Fact]], version: str) -> bool:
+        """The later record came over another journal, and a clock between the two was set, or differs."""
+        newest = {journal for each, journal, _ in records if each == version}
+        older = {journal for each, journal, _ in records if each != version}
+        clocks = any(step.after < step.before for host in self.stage.hosts for step in host.steps) or any(
+            host.offset != self.stage.hosts[0].offset for host in self.stage.hosts
+        )
+        return clocks and not newest & older
+
+    def _kept_nonsense(self) -> None:
+        """G1, G9: what cannot be understood is kept."""
+        bodies = [each.body for each in self.stage.archive.quarantined]
+        for at, data, lines in self.stage.recorder.garbage:
+            if not lines:
+                continue
+            covered = False
+            for state in self.stage.archive.sessions.values():
+                moment = self._host(state).shown(at)
+                spans = coverage.covered(state, MARGIN)
+                covered = covered or any(each.start <= moment < each.end for each in spans)
+            there = any(data.strip() in body for body in bodies)
+            set_clock = any(host.steps for host in self.stage.hosts)
+            self.see(there, f"nonsense at {at:.2f} is not in quarantine", excused=not covered or set_clock)
+
+    def _calm(self) -> None:
+        """Where nothing happened there is no gap."""
+        blows = [step for step in self.stage.schedule.steps if step.do.name not in ("CALL", "LATE_START")]
+        if blows or self.stage.schedule.workers > 1:
+            return
+        found = [gap for gap in gaps.gaps(self._spans()) if gap.end is not None]
+        self.see(not found, f"nothing happened, and there are gaps: {found}")
+
+
+def name(call_id: str) -> str:
+    return f"call {int(call_id[:8], 16)}"
+
+
+def truth(call: Call) -> str:
+    if call.forgotten:
+        return "forgotten" + (f" (ended at {call.ended:.2f})" if call.ended else "")
+    return "going on" if call.ended is None else f"over since {call.ended:.2f}"
