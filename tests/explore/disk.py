@@ -67,6 +67,13 @@ def disks() -> Disks:
     return world().part(Disks)
 
 
+def _commit() -> Future[int]:
+    """As the journal's own: it is shared, so nobody may cancel it for the others."""
+    commit: Future[int] = Future()
+    commit.set_running_or_notify_cancel()
+    return commit
+
+
 class MemoryJournal:
     """`Journal` and `HeldJournal` in one."""
 
@@ -74,7 +81,7 @@ class MemoryJournal:
         self._folder = folder
         self._process = folder.owner
         self._waiting: list[Draft] = []
-        self._commit: Future[int] = Future()
+        self._commit = _commit()
         self._under_way = False
         self._finished = False
         self._latest: Any = None
@@ -102,7 +109,7 @@ class MemoryJournal:
 
     def append(self, draft: Draft) -> Future[int]:
         if self._process.dead:
-            return Future()
+            return _commit()
         if self._finished:
             raise JournalError(str(self.path), "it is finished and takes no more entries")
         self._latest = draft.observed_at if self._latest is None else max(self._latest, draft.observed_at)
@@ -116,7 +123,7 @@ class MemoryJournal:
             self._under_way = True
             at = disks()
             batch, self._waiting = self._waiting, []
-            commit, self._commit = self._commit, Future()
+            commit, self._commit = self._commit, _commit()
             at.world.later(at.world.dice.expovariate(1 / 0.003) + at.slow, lambda: self._write(batch, commit))
 
     def _write(self, batch: list[Draft], commit: Future[int]) -> None:

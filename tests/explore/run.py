@@ -55,7 +55,7 @@ def installed() -> Iterator[Path]:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="cdr-explore-", dir=shared if shared.is_dir() else None) as folder,
-            threads.seams(threads.SEAMS | disk.SEAMS | archive.SEAMS),
+            threads.seams(threads.SEAMS | threads.PACE | disk.SEAMS | archive.SEAMS),
         ):
             yield Path(folder)
     finally:
@@ -72,8 +72,11 @@ def explore(schedule: Schedule, folder: Path) -> Outcome:
             stage.play()
             stage.calm()
             _settle(stage, laws)
-            stage.close()
             _close(stage, laws)
+            if stage.left:  # by one that was asked to stop while the database was out of its reach
+                stage.open()
+                _settle(stage, laws)
+                _close(stage, laws)
             laws.judge()
         finally:
             stage.end()
@@ -90,6 +93,7 @@ def _settle(stage: Stage, laws: Laws) -> None:
 
 def _close(stage: Stage, laws: Laws) -> None:
     world = stage.world
+    stage.close()
     until = world.now + CLOSING
     while stage.running and world.now < until:
         world.run(world.now + 0.5)

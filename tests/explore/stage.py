@@ -115,7 +115,9 @@ class Stage:
 
     def stop(self, number: int) -> None:
         process = self.running.get(number)
-        if process is not None and process.stop is not None:
+        if process is not None and process.stop is None:  # it has hardly begun
+            self.world.later(0.1, partial(self.stop, number))
+        elif process is not None and process.stop is not None:
             self.world.say(f"{process.name} is asked to stop")
             process.loop.call_soon(process.stop)
 
@@ -247,8 +249,7 @@ class Stage:
         self.archive.away, self.archive.slow, self.archive.lose_answers, self.disks.slow = False, 0.0, 0, 0.0
         for process in self.world.processes:
             self._thaw(process)
-        for number in range(self.schedule.workers):
-            self.start(number)
+        self.open()
 
     def close(self) -> None:
         """All workers stop, and have the time for it."""
@@ -256,6 +257,18 @@ class Stage:
         self.world.say("-- all stop")
         for number in list(self.running):
             self.stop(number)
+
+    @property
+    def left(self) -> bool:
+        """Whether a journal or a live session is left behind."""
+        live = any(state.live for state in self.archive.sessions.values())
+        return bool(self.disks.folders) or live
+
+    def open(self) -> None:
+        """All workers start again."""
+        self.closing = False
+        for number in range(self.schedule.workers):
+            self.start(number)
 
     def end(self) -> None:
         """Nothing of this world goes on."""

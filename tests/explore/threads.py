@@ -143,6 +143,13 @@ SEAMS: dict[str, object] = {
 }
 """What of the machine the product sees in another form; of the product itself nothing is replaced here."""
 
+PACE: dict[str, object] = {
+    "etl.recorder.session.LOOK_EVERY": 0.4,
+    "etl.worker.worker.LOOK_EVERY": 1.0,
+    "etl.ingest.loader.POLL": 2.0,
+}
+"""Looks that only cost time here: nothing that happens depends on how often they are made, within the margin."""
+
 
 @contextmanager
 def inside(running: World) -> Iterator[None]:

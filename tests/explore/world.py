@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -36,20 +35,17 @@ class Killed(BaseException):
 class Loop(asyncio.BaseEventLoop):
     """The standard event loop without sockets: its clock is the world's, and its connections are the world's."""
 
+    _ready: Any
+    _scheduled: Any
+
     def __init__(self, process: Process) -> None:
         super().__init__()
         self._process = process
-        self._selector = self  # nothing ever comes from outside
         self._clock_resolution = 1e-9
         self.set_exception_handler(self._failed)
 
     def time(self) -> float:
         return self._process.world.now
-
-    def select(self, timeout: float | None) -> list[Any]:
-        return []
-
-    def _process_events(self, event_list: list[Any]) -> None: ...
 
     def _write_to_self(self) -> None: ...
 
@@ -59,16 +55,26 @@ class Loop(asyncio.BaseEventLoop):
 
     def next_at(self) -> float | None:
         """When there is something to do; None while only others can bring something."""
-        if self._ready:  # type: ignore[attr-defined]
-            return self.time()
-        scheduled = self._scheduled  # type: ignore[attr-defined]
+        if self._ready:
+            return self._process.world.now
+        scheduled = self._scheduled
+        while scheduled and scheduled[0]._cancelled:
+            heapq.heappop(scheduled)._scheduled = False
         return float(scheduled[0]._when) if scheduled else None
 
     def turn(self) -> None:
-        """Run what is ready now."""
+        """What the standard loop does in one turn, without a look at a selector: it takes half the time of a schedule."""
+        ready, scheduled, now = self._ready, self._scheduled, self._process.world.now
+        while scheduled and scheduled[0]._when <= now:
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False
+            ready.append(handle)
         asyncio._set_running_loop(self)
         try:
-            self._run_once()  # type: ignore[attr-defined]
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    handle._run()
         finally:
             asyncio._set_running_loop(None)
 
@@ -282,8 +288,9 @@ class World:
                 heapq.heappop(self._events)[2]()
             else:
                 self.now += INSTANT
-                with self._as(process):
-                    process.loop.turn()
+                self.current = process
+                process.loop.turn()
+                self.current = None
 
     def _next(self) -> tuple[float, Process | None] | None:
         best: tuple[float, Process | None] | None = (self._events[0][0], None) if self._events else None
@@ -299,11 +306,3 @@ class World:
         if ready and (best is None or best[0] > self.now):
             return self.now, ready[0] if len(ready) == 1 else self.dice.choice(ready)
         return best
-
-    @contextmanager
-    def _as(self, process: Process) -> Iterator[None]:
-        self.current = process
-        try:
-            yield
-        finally:
-            self.current = None
