@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from etl.errors import DatabaseUnavailable
 from etl.ingest.loader import Loader
@@ -12,6 +12,8 @@ from etl.journal.writer import Commit
 from etl.model import Draft
 from etl.recorder.clock import Clock
 
+TICK = timedelta(microseconds=1)
+"""By so much each stamp is later than the one before, while a clock that was set back has to catch up."""
 PATIENCE = 0.01
 """Seconds between two looks whether the journal, or the database, has caught up."""
 
@@ -26,7 +28,7 @@ class JournalSink:
         self._commit: Commit | None = None
 
     def now(self) -> datetime:
-        self._latest = max(self._latest, self._clock.now())
+        self._latest = max(self._latest + TICK, self._clock.now())
         return self._latest
 
     def append(self, draft: Draft) -> None:
