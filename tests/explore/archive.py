@@ -250,22 +250,22 @@ def ownerless(connection: Connected) -> list[SessionState]:
 def close_session(connection: Connected, session: UUID, at: datetime, reason: str, margin: timedelta) -> Any:
     archive = connection.check()
     state = archive.sessions.get(session)
-    _also(connection, "close_session", session, at, reason, margin)
     if state is None or not state.live:
         return None
     ended = max(at, state.opened_at, state.last_read or at)
     archive.sessions[session] = coverage.closed(state, ended, reason, margin)
+    _also(connection, "close_session", session, at, reason, margin)
     archive.world.say(f"archive: session {str(session)[:8]} is closed ({reason})")
     return {}
 
 
 def withdraw_future(connection: Connected, recorders: Sequence[str], now: datetime, margin: timedelta) -> Any:
     archive = connection.check()
-    _also(connection, "withdraw_future", recorders, now, margin)
     for state in list(archive.sessions.values()):
         future = any(span.end > now + coverage.CLOCK_STEP for span in coverage.covered(state, margin))
         if not state.live and future and state.recorder in recorders:
             archive.sessions[state.id] = coverage.withdrawn(state, now, margin)
+    _also(connection, "withdraw_future", recorders, now, margin)
     return {}
 
 

@@ -1,20 +1,26 @@
 """The journal as the product sees it, in memory: a commit takes its time, and a kill cuts off what was not committed.
 
-`explore.realdisk` puts the real journal into the same place.
+In some worlds the journal is the product's own, with all that SQLite does.
 """
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from etl.errors import JournalDamaged, JournalError, JournalFull
-from etl.journal import Adoption
-from etl.model import Draft, Entry
+from etl.journal import Adoption, Journal, Limits
+from etl.journal import adopt as really_adopt
+from etl.journal.writer import Tape
+from etl.model import Draft, Entry, What
 from explore.threads import here, world
 from explore.world import Host, Process, World
 
@@ -24,13 +30,15 @@ ROOM = 12
 
 @dataclass(eq=False)
 class Folder:
-    """A journal on disk. `damaged_from`: the first entry that cannot be read any more."""
+    """A journal on disk. `opened`: the world's time at which each session began. `damaged_from`: the first entry that
+    cannot be read any more."""
 
     id: UUID
     path: Path
     owner: Process
     owner_host: Host
     entries: list[Entry] = field(default_factory=list)
+    opened: dict[UUID, float] = field(default_factory=dict)
     damaged_from: int | None = None
 
     @property
@@ -40,18 +48,26 @@ class Folder:
 
 @dataclass
 class Disks:
-    """All journals of a world, and how fast their disks are. `kept` also has the journals that were deleted."""
+    """All journals of a world, and how fast their disks are. `kept` also has the journals that are gone by now; `real`:
+    they are the product's own."""
 
     world: World
     slow: float = 0.0
-    folders: dict[UUID, Folder] = field(default_factory=dict)
+    real: bool = False
     kept: dict[UUID, Folder] = field(default_factory=dict)
     lost: set[UUID] = field(default_factory=set)
+
+    @property
+    def folders(self) -> dict[UUID, Folder]:
+        """Those that are there."""
+        return {key: folder for key, folder in self.kept.items() if folder.path.exists()}
 
     def orphans(self, root: Path) -> list[Folder]:
         return [each for each in self.folders.values() if each.path.parent == root and each.owner.dead]
 
     def damage(self, folder: Folder) -> None:
+        if self.real:
+            return
         folder.damaged_from = self.world.dice.randint(1, max(len(folder.entries), 1))
         self.world.say(f"disk: journal {str(folder.id)[:8]} is damaged from entry {folder.damaged_from} on")
 
@@ -59,8 +75,7 @@ class Disks:
         """Someone deletes the folder of a dead process."""
         self.world.say(f"disk: journal {str(folder.id)[:8]} is deleted by hand")
         self.lost.add(folder.id)
-        folder.path.rmdir()
-        del self.folders[folder.id]
+        shutil.rmtree(folder.path)
 
 
 def disks() -> Disks:
@@ -96,7 +111,7 @@ class MemoryJournal:
         path = root / str(id)
         path.mkdir(parents=True)
         folder = Folder(id, path, here(), here().host)
-        at.folders[id] = at.kept[id] = folder
+        at.kept[id] = folder
         return cls(folder)
 
     @property
@@ -112,6 +127,8 @@ class MemoryJournal:
             return _commit()
         if self._finished:
             raise JournalError(str(self.path), "it is finished and takes no more entries")
+        if draft.what is What.OPENED:
+            self._folder.opened[draft.session] = self._process.world.now
         self._latest = draft.observed_at if self._latest is None else max(self._latest, draft.observed_at)
         self._waiting.append(replace(draft, observed_at=self._latest))
         commit = self._commit
@@ -193,8 +210,7 @@ class MemoryJournal:
         return self.path
 
     def _let_go(self) -> None:
-        if self.id in disks().folders:
-            del disks().folders[self.id]
+        with suppress(FileNotFoundError):
             self.path.rmdir()
 
     def close(self) -> None:
@@ -211,6 +227,8 @@ class MemoryJournal:
 
 def adopt(root: Path) -> Adoption:
     """`etl.journal.adopt`."""
+    if disks().real:
+        return adopt_real(root)
     found = []
     for folder in disks().orphans(root):
         folder.owner = here()
@@ -218,7 +236,71 @@ def adopt(root: Path) -> Adoption:
     return Adoption(tuple(found), ())  # type: ignore[arg-type]
 
 
+class RealJournal(Journal):
+    """The product's own, on a file system in memory; it notes what it has committed, and can be left behind."""
+
+    def __init__(self, shelf: Any, lock: Any, limits: Limits) -> None:
+        super().__init__(shelf, lock, Limits(segment_bytes=4_000, waiting_rows=ROOM))
+        process = here()
+        self._note = Folder(self.id, self.path, process, process.host)
+        self._drafts: list[Draft] = []
+        self._stamp: Any = None
+        disks().kept[self.id] = self._note
+        _tapes[id(shelf)] = self
+        process.closers.append(partial(_abandon, shelf, lock))
+
+    def append(self, draft: Draft) -> Future[int]:
+        if self._note.owner.dead:
+            return _commit()
+        if draft.what is What.OPENED:
+            self._note.opened[draft.session] = world().now
+        commit = super().append(draft)
+        self._stamp = draft.observed_at if self._stamp is None else max(self._stamp, draft.observed_at)
+        self._drafts.append(replace(draft, observed_at=self._stamp))
+        return commit
+
+    def committed(self, number: int) -> None:
+        """So many lines more are on disk."""
+        for draft in self._drafts[:number]:
+            self._note.entries.append(Entry(len(self._note.entries) + 1, draft))
+        del self._drafts[:number]
+
+
+_tapes: WeakValueDictionary[int, RealJournal] = WeakValueDictionary()
+_write = Tape.write
+
+
+def write(tape: Tape, lines: list[Any]) -> None:
+    """`Tape.write`, which takes its time: a kill can come before it."""
+    here().park(world().dice.expovariate(1 / 0.003) + disks().slow)
+    _write(tape, lines)
+    _tapes[id(tape._shelf)].committed(len(lines))
+
+
+def _abandon(shelf: Any, lock: Any) -> None:
+    """As the kernel does for the dead."""
+    shelf.close()
+    lock.release()
+
+
+def adopt_real(root: Path) -> Adoption:
+    found = really_adopt(root)
+    for journal in found[0]:
+        disks().kept[journal.id].owner = here()
+        here().closers.append(partial(_abandon, journal._shelf, journal._lock))
+    return found
+
+
+class Journals:
+    """`Journal`, of the kind that this world has."""
+
+    @staticmethod
+    def create(root: Path, limits: Limits) -> MemoryJournal | RealJournal:
+        return RealJournal.create(root, limits) if disks().real else MemoryJournal.create(root, limits)
+
+
 SEAMS: dict[str, object] = {
-    "etl.worker.worker.Journal": MemoryJournal,
+    "etl.worker.worker.Journal": Journals,
+    "etl.journal.writer.Tape.write": write,
     "etl.worker.adoption.adopt": adopt,
 }

@@ -212,7 +212,7 @@ class Laws:
         note of it was lost in a kill, before it was committed.
         """
         moment = host.shown(told.at)
-        opened = min((each for each in self._walls(host, state.opened_at)), default=0.0)
+        opened = self.stage.disks.kept[UUID(state.worker)].opened[state.id]
         for step in host.steps:
             if step.after <= moment <= step.before:
                 if told.at <= step.at <= opened:
@@ -229,14 +229,6 @@ class Laws:
             each.what is What.STEPPED and abs(datetime.fromisoformat(str(each.note["from"])) - before) < near
             for each, _ in entries
         )
-
-    def _walls(self, host: Host, moment: datetime) -> Iterator[float]:
-        """The world's times at which the clock of a host showed a moment, about."""
-        edges = [0.0, *(step.at for step in host.steps), self.stage.world.now]
-        for begin, end in zip(edges, edges[1:], strict=False):
-            at = begin + (moment - host.shown(begin + 1e-6)).total_seconds()
-            if begin - 0.1 <= at <= end + 0.1:
-                yield at
 
     def _newest(self) -> None:
         """Section 6: of two full records the one received last counts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import structlog
 
 from explore import archive, disk, threads
 from explore.laws import Laws
+from explore.mirror import Mirror
 from explore.schedule import Schedule
 from explore.stage import Stage
 
@@ -62,12 +63,12 @@ def installed() -> Iterator[Path]:
         structlog.reset_defaults()
 
 
-def explore(schedule: Schedule, folder: Path) -> Outcome:
-    """Let a schedule happen and judge it."""
+def explore(schedule: Schedule, folder: Path, database: str | None = None) -> Outcome:
+    """Let a schedule happen and judge it. With the URL of a `database`, which is emptied, that must always agree."""
     stage = Stage(schedule, folder)
     laws = Laws(stage)
     world = stage.world
-    with threads.inside(world):
+    with threads.inside(world), closing(Mirror(stage.archive, database)) if database else nullcontext():
         try:
             stage.play()
             stage.calm()

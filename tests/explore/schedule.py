@@ -55,7 +55,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A world: `workers` is one or two, on one host or on two; `second_at` is when the second starts."""
+    """A world: `workers` is one or two, on one host or on two; `second_at` is when the second starts. `real_disk`: the
+    journals are the product's own."""
 
     seed: int
     steps: tuple[Step, ...]
@@ -64,10 +65,12 @@ class Schedule:
     workers: int = 1
     hosts: int = 1
     second_at: float = 0.0
+    real_disk: bool = False
 
     def __str__(self) -> str:
         where = "" if self.workers == 1 else f" on {self.hosts} host(s), the second from {self.second_at:.2f} s on"
-        head = f"seed {self.seed}: {self.workers} worker(s){where}; {self.manners}; {self.length:.0f} s"
+        disk = "; real journals" if self.real_disk else ""
+        head = f"seed {self.seed}: {self.workers} worker(s){where}; {self.manners}; {self.length:.0f} s{disk}"
         return "\n".join([head, *map(str, self.steps)])
 
 
@@ -100,6 +103,10 @@ _BLOWS: dict[Do, tuple[int, float, float]] = {
 """How often something happens in comparison, and the range of its amount."""
 
 
+REAL_DISK = 4
+"""In one world of so many the journal is the product's own."""
+
+
 def draw(seed: int) -> Schedule:
     """The schedule of a seed."""
     dice = Random(seed)
@@ -125,6 +132,7 @@ def draw(seed: int) -> Schedule:
         workers=workers,
         hosts=dice.choice((1, 2)) if workers == 2 else 1,
         second_at=dice.uniform(0, length / 2),
+        real_disk=seed % REAL_DISK == 0,
     )
 
 

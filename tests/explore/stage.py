@@ -52,7 +52,7 @@ class Stage:
     def __init__(self, schedule: Schedule, folder: Path) -> None:
         self.schedule = schedule
         self.world = World(schedule.seed, folder)
-        self.disks = Disks(self.world)
+        self.disks = Disks(self.world, real=schedule.real_disk)
         self.archive = Archive(self.world)
         self.world.put(self.disks)
         self.world.put(self.archive)
