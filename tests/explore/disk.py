@@ -30,7 +30,8 @@ ROOM = 12
 
 @dataclass(eq=False)
 class Folder:
-    """A journal on disk. `opened`: the world's time at which each session began. `damaged_from`: the first entry that
+    """A journal on disk. `opened`: the world's time at which each session began, `times` that of the receipt of each
+    entry, in their order. `damaged_from`: the first entry that
     cannot be read any more."""
 
     id: UUID
@@ -39,6 +40,7 @@ class Folder:
     owner_host: Host
     entries: list[Entry] = field(default_factory=list)
     opened: dict[UUID, float] = field(default_factory=dict)
+    times: list[float] = field(default_factory=list)
     damaged_from: int | None = None
 
     @property
@@ -80,6 +82,12 @@ class Disks:
 
 def disks() -> Disks:
     return world().part(Disks)
+
+
+def _note(folder: Folder, draft: Draft) -> None:
+    folder.times.append(world().now)
+    if draft.what is What.OPENED:
+        folder.opened[draft.session] = world().now
 
 
 def _commit() -> Future[int]:
@@ -127,8 +135,7 @@ class MemoryJournal:
             return _commit()
         if self._finished:
             raise JournalError(str(self.path), "it is finished and takes no more entries")
-        if draft.what is What.OPENED:
-            self._folder.opened[draft.session] = self._process.world.now
+        _note(self._folder, draft)
         self._latest = draft.observed_at if self._latest is None else max(self._latest, draft.observed_at)
         self._waiting.append(replace(draft, observed_at=self._latest))
         commit = self._commit
@@ -252,8 +259,7 @@ class RealJournal(Journal):
     def append(self, draft: Draft) -> Future[int]:
         if self._note.owner.dead:
             return _commit()
-        if draft.what is What.OPENED:
-            self._note.opened[draft.session] = world().now
+        _note(self._note, draft)
         commit = super().append(draft)
         self._stamp = draft.observed_at if self._stamp is None else max(self._stamp, draft.observed_at)
         self._drafts.append(replace(draft, observed_at=self._stamp))

@@ -100,7 +100,11 @@ class Laws:
         if call.forgotten:
             return True
         heard = any(fact.kind is Kind.END for fact in self.stage.archive.facts[call.id])
-        return row.state is State.LOST and not heard
+        return row.state is State.LOST and (not heard or self._clocks_differ())
+
+    def _clocks_differ(self) -> bool:
+        """Or were set."""
+        return any(host.steps for host in self.stage.hosts)
 
     def _uncovered(self) -> Iterator[str]:
         states = self.stage.archive.sessions.values()
@@ -232,25 +236,25 @@ class Laws:
 
     def _newest(self) -> None:
         """Section 6: of two full records the one received last counts."""
-        newest: dict[str, list[tuple[str, UUID, Fact]]] = defaultdict(list)
+        received: dict[str, list[tuple[float, str, UUID]]] = defaultdict(list)
         for folder in self.stage.disks.kept.values():
-            for _, interpreted in self._entries(folder):
-                for fact in interpreted.facts:
+            for at, (_, told) in zip(folder.times, self._entries(folder), strict=False):
+                for fact in told.facts:
                     if fact.kind is Kind.DETAIL:
-                        newest[fact.call_id].append((str(fact.attributes.get("version")), folder.id, fact))
-        for call_id, records in newest.items():
-            version = max(each[0] for each in records)
+                        received[fact.call_id].append((at, str(fact.attributes.get("version")), folder.id))
+        for call_id, records in received.items():
+            _, version, _ = max(records)
             shown = str(self.stage.archive.row(call_id).attributes.get("version"))
             breach = f"{name(call_id)} shows version {shown} of its record, though {version} was received later"
             self.see(shown == version, breach, excused=self._other_clock(records, shown))
 
-    def _other_clock(self, records: list[tuple[str, UUID, Fact]], shown: str) -> bool:
+    def _other_clock(self, records: list[tuple[float, str, UUID]], shown: str) -> bool:
         """The record that is shown was the last of some journal, and clocks were set or differ: nothing in the facts
         tells which of two journals was right."""
         clocks = any(step.after < step.before for host in self.stage.hosts for step in host.steps) or any(
             host.offset != self.stage.hosts[0].offset for host in self.stage.hosts
         )
-        last = {journal: version for version, journal, _ in records}
+        last = {journal: version for _, version, journal in sorted(records)}
         return clocks and shown in last.values()
 
     def _kept_nonsense(self) -> None:
