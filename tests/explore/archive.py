@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import SimpleNamespace, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from explore.threads import here, world
+from explore.world import Process, World
 from support.merge_oracle import Row, keep, merge
 
 from etl.calls import coverage
@@ -25,8 +27,8 @@ from etl.store.pending import Counts, Owed
 from etl.store.reconcile import Result, Run
 from etl.store.recorders import Recorder
 from etl.store.write import Batch, Completed, Written
-from explore.threads import here, world
-from explore.world import Process, World
+
+T = TypeVar("T")
 
 _ENDS = {Kind.END, *FINISHED}
 
@@ -104,9 +106,8 @@ class Archive:
         return connected
 
     def release(self, connected: Connected) -> None:
-        for held in (self.owners, self.locks):
-            for key in [key for key, owner in held.items() if owner is connected]:
-                del held[key]  # type: ignore[attr-defined]
+        self.owners = {key: owner for key, owner in self.owners.items() if owner is not connected}
+        self.locks = {key: owner for key, owner in self.locks.items() if owner is not connected}
         self.connections.remove(connected)
         if connected.real is not None:
             self.mirror.disconnect(connected)
@@ -371,7 +372,7 @@ def register(connection: Connected, recorders: Sequence[Recorder], margin: timed
 # The same of PostgreSQL
 
 
-def _same(connection: Connected, name: str, answer: Any, *args: Any) -> Any:
+def _same(connection: Connected, name: str, answer: T, *args: Any) -> T:
     if connection.real is not None:
         connection.archive.mirror.ask(connection, name, answer, *args)
     return answer

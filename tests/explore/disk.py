@@ -16,13 +16,14 @@ from typing import Any, Self
 from uuid import UUID
 from weakref import WeakValueDictionary
 
+from explore.threads import here, world
+from explore.world import Host, Process, World
+
 from etl.errors import JournalDamaged, JournalError, JournalFull
 from etl.journal import Adoption, Journal, Limits
 from etl.journal import adopt as really_adopt
 from etl.journal.writer import Tape
 from etl.model import Draft, Entry, What
-from explore.threads import here, world
-from explore.world import Host, Process, World
 
 ROOM = 12
 """Drafts that may wait for the disk: few, so that a slow disk is felt soon."""

@@ -1,4 +1,4 @@
-"""The laws of the contract (G1 to G9) as obligations against the recorder's truth. What the workers say is not asked."""
+"""The laws of the contract (G1 to G9), held against the recorder's truth. What the workers say is not asked."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from itertools import chain
 from random import Random
 from uuid import UUID
 
+from explore.disk import Folder
+from explore.recorder import Call, Told
+from explore.stage import Stage, settings
+from explore.world import Host
 from support.merge_oracle import Row, merge
 
 from etl.calls import coverage, gaps
 from etl.calls.coverage import SessionState
 from etl.calls.intervals import Spans, intersect, span, union
 from etl.ingest.interpret import Interpreted, Interpreter
-from etl.model import FINISHED, Draft, Entry, Fact, Interval, Kind, State, What
-from explore.disk import Folder
-from explore.recorder import Call, Told
-from explore.stage import RECORDER, Stage, settings
-from explore.world import Host
+from etl.model import FINISHED, Draft, Entry, Interval, Kind, State, What
 
 MARGIN = timedelta(seconds=1)
 FRESH = timedelta(seconds=12)
@@ -129,6 +129,7 @@ class Laws:
         self._converged()
         self._accounted()
         self._honest()
+        self._complete()
         self._newest()
         self._kept_nonsense()
         self._calm()
@@ -156,7 +157,9 @@ class Laws:
                 for fact in told.facts:
                     key = (fact.call_id, fact.kind, fact.observed_at, fact.digest)
                     seen = fact.kind is Kind.LIST and "run" in draft.note and fact.call_id in archive.facts
-                    self.see(key in known or seen, f"{fact.kind.value} of {name(fact.call_id)} was received and is lost")
+                    self.see(
+                        key in known or seen, f"{fact.kind.value} of {name(fact.call_id)} was received and is lost"
+                    )
                 for each in told.quarantined:
                     there = (each.reason, each.body, each.observed_at) in kept
                     self.see(there, f"what was quarantined ({each.reason}) was received and is lost")
@@ -198,6 +201,19 @@ class Laws:
                     breach = f"{told.kind} of {name(told.call)} lies in what session {str(state.id)[:8]} covers"
                     known = (told.call, told.kind) in heard[state.id]
                     self.see(known, f"{breach}, which has not heard it", excused=self._came_again(host, state, told))
+
+    def _complete(self) -> None:
+        """G4: coverage counts once a whole list was received, so it knows each call that goes on when it begins."""
+        heard = self._heard()
+        for state in self.stage.archive.sessions.values():
+            host = self._host(state)
+            known = {call_id for call_id, _ in heard[state.id]}
+            for piece in () if host.steps else coverage.covered(state, MARGIN):
+                for call in self.stage.recorder.calls.values():
+                    over = call.ended if call.ended is not None else call.forgotten_at
+                    if host.shown(call.began) < piece.start and (over is None or host.shown(over) > piece.start):
+                        breach = f"session {str(state.id)[:8]} covers the time from {piece.start:%H:%M:%S.%f} on"
+                        self.see(call.id in known, f"{breach} and does not know {name(call.id)}, which went on then")
 
     def _heard(self) -> dict[UUID, set[tuple[str, str]]]:
         heard: dict[UUID, set[tuple[str, str]]] = defaultdict(set)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
+from explore.archive import Archive, Connected
 from support.merge_oracle import Row
 
 from etl.calls import gaps as pure
@@ -15,7 +16,6 @@ from etl.model import Kind, State
 from etl.store import database, pending, reconcile, recorders, sessions
 from etl.store.database import Connection
 from etl.store.write import Writer
-from explore.archive import Archive, Connected
 
 _MARGIN = timedelta(seconds=1)
 _NAMES = [each.name for each in FIELDS]
@@ -79,7 +79,7 @@ class Mirror:
             self._archive.world.complain(f"PostgreSQL says otherwise about {what}: {theirs}, not {ours}")
 
     def compare(self, archive: Archive, changed: Collection[str], recorders: Collection[str]) -> None:
-        """After a commit: the rows that changed, the sessions, and the gaps, which PostgreSQL keeps up to date by bits."""
+        """After a commit: the rows that changed, the sessions, and the gaps, kept up to date there bit by bit."""
         query = f"SELECT {_COLUMNS}, first_seen_at FROM cdr.call WHERE call_id = ANY(%s) ORDER BY call_id"
         rows = [_row(row) for row in self._rows(query, list(changed))]
         self.same("rows", [archive.row(call_id) for call_id in sorted(changed)], rows)
@@ -91,7 +91,9 @@ class Mirror:
         found = pure.gaps(each for each in spans if each is not None)
         ours = [(gap.start, gap.end, gap.reason, sorted(gap.extensions)) for gap in found]
         query = "SELECT from_time, to_time, reason, extensions FROM cdr.gap ORDER BY from_time"
-        self.same("gaps", ours, [(start, end, reason, list(filter_)) for start, end, reason, filter_ in self._rows(query)])
+        self.same(
+            "gaps", ours, [(start, end, reason, list(filter_)) for start, end, reason, filter_ in self._rows(query)]
+        )
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._admin.transaction():
@@ -108,6 +110,4 @@ def empty(connection: Connection) -> None:
 def _row(row: tuple[Any, ...]) -> Row:
     call_id, id_time, recorder, state, source, *values, attributes, quality, first_seen_at = row
     shown = dict(zip(_NAMES, values, strict=True))
-    return Row(
-        call_id, id_time, recorder, State(state), Kind(source), shown, attributes, tuple(quality), first_seen_at
-    )
+    return Row(call_id, id_time, recorder, State(state), Kind(source), shown, attributes, tuple(quality), first_seen_at)

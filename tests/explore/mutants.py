@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from etl.calls import coverage, details, reconcile
-from etl.calls.coverage import SessionState
-from etl.calls.reconcile import Act, Action
-from etl.ingest import interpret, loader, sink
-from etl.ingest.loader import Loader
-from etl.model import What
-from etl.protocol import framing, subscription
-from etl.recorder import clock, session
-from etl.recorder.session import Session
-from etl.worker import adoption
-from etl.worker.adoption import Adopter
-from etl.worker.recorder_task import RecorderTask
 from explore.run import explore, installed
 from explore.schedule import draw
+
+from etl.calls import coverage, details, reconcile
+from etl.calls.coverage import SessionState
+from etl.calls.intervals import span
+from etl.calls.reconcile import Act, Action
+from etl.ingest import loader
+from etl.worker.adoption import Adopter
+from etl.worker.recorder_task import RecorderTask
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def _any_list(state: SessionState, requested_at: datetime, at: datetime) -> Sess
 def _piece_without_margin(state: SessionState, margin: timedelta, last_read: datetime | None) -> Any:
     if state.since is None or not state.counts or last_read is None:
         return ()
-    return coverage.span(state.since, last_read)
+    return span(state.since, last_read)
 
 
 def _absent_when_unlisted(action: Action, outcome: Any, second: Any, final: Any) -> Action | None:
@@ -111,8 +107,7 @@ def _absent_when_unlisted(action: Action, outcome: Any, second: Any, final: Any)
 
 
 def _absent_after_one_list(action: Action, outcome: Any, second: Any, final: Any) -> Action | None:
-    found = _plan_absent(action, outcome, frozenset() if second is None else second, {*final, action.call_id})
-    return found
+    return _plan_absent(action, outcome, frozenset() if second is None else second, {*final, action.call_id})
 
 
 def _first_is_last(self: Any, task: Any, now: float) -> Any:
@@ -169,20 +164,50 @@ def _settings(name: str, value: Any) -> dict[str, Any]:
 
 
 MUTANTS: tuple[Mutant, ...] = (
-    Mutant("coverage counts from the confirmation on, before the list", {"etl.calls.coverage.subscribed": _counts_at_once}),
-    Mutant("a list that was asked for before the pause, or by an old session, counts", {"etl.calls.coverage.listed": _any_list}),
-    Mutant("coverage ends with the last message, without the margin", {"etl.calls.coverage._piece": _piece_without_margin}),
+    Mutant(
+        "coverage counts from the confirmation on, before the list", {"etl.calls.coverage.subscribed": _counts_at_once}
+    ),
+    Mutant(
+        "a list that was asked for before the pause, or by an old session, counts",
+        {"etl.calls.coverage.listed": _any_list},
+    ),
+    Mutant(
+        "coverage ends with the last message, without the margin", {"etl.calls.coverage._piece": _piece_without_margin}
+    ),
     Mutant("a pause in reading is not noticed", {"etl.recorder.clock.Watch.look": _blind_watch}),
-    Mutant("no new list is asked for after a pause", {"etl.worker.recorder_task.RecorderTask.interrupted": _no_list_after_pause}),
-    Mutant("a clock set back takes nothing back from other sessions", {"etl.ingest.loader._Load._withdraw": _no_withdrawal}),
-    Mutant("stamps stand still while a clock that was set back catches up", {"etl.ingest.sink.JournalSink.now": _stuck}),
+    Mutant(
+        "no new list is asked for after a pause",
+        {"etl.worker.recorder_task.RecorderTask.interrupted": _no_list_after_pause},
+    ),
+    Mutant(
+        "a clock set back takes nothing back from other sessions", {"etl.ingest.loader._Load._withdraw": _no_withdrawal}
+    ),
+    Mutant(
+        "stamps stand still while a clock that was set back catches up", {"etl.ingest.sink.JournalSink.now": _stuck}
+    ),
     Mutant("a call that is not listed is taken for absent", {"etl.calls.reconcile._concluded": _absent_when_unlisted}),
-    Mutant("an unknown call is absent after one list, at the first answer", {"etl.calls.reconcile._concluded": _absent_after_one_list}),
-    Mutant("the first \"unknown\" to a question for a record is the last word", {"etl.calls.details.Details._send": _first_is_last}),
-    Mutant("the checkpoint moves although the data was not stored", {"etl.ingest.loader._Load.write": _checkpoint_first}),
-    Mutant("an adopted journal is not loaded before it is deleted", {"etl.worker.adoption.Adopter._adopt": _deletes_unread}),
-    Mutant("sessions of the dead are not closed", {"etl.worker.adoption.Adopter._close_sessions": lambda self, journal, reason: None}),
+    Mutant(
+        "an unknown call is absent after one list, at the first answer",
+        {"etl.calls.reconcile._concluded": _absent_after_one_list},
+    ),
+    Mutant(
+        'the first "unknown" to a question for a record is the last word',
+        {"etl.calls.details.Details._send": _first_is_last},
+    ),
+    Mutant(
+        "the checkpoint moves although the data was not stored", {"etl.ingest.loader._Load.write": _checkpoint_first}
+    ),
+    Mutant(
+        "an adopted journal is not loaded before it is deleted", {"etl.worker.adoption.Adopter._adopt": _deletes_unread}
+    ),
+    Mutant(
+        "sessions of the dead are not closed",
+        {"etl.worker.adoption.Adopter._close_sessions": lambda self, journal, reason: None},
+    ),
     Mutant("what a dead process owed is not asked for", {"etl.worker.worker.Worker._resume": _forgets_to_owe}),
     Mutant("silence is never noticed", {"etl.protocol.subscription.PATIENCE": 1e6}),
-    Mutant("what is left in the buffer at the end of a connection is dropped", {"etl.protocol.framing.Framer.finish": _drops_the_cut}),
+    Mutant(
+        "what is left in the buffer at the end of a connection is dropped",
+        {"etl.protocol.framing.Framer.finish": _drops_the_cut},
+    ),
 )

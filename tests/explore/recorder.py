@@ -1,4 +1,4 @@
-"""A recorder as its protocol describes it, with a truth of its own and with moods. It shares no code with the product."""
+"""A recorder as its protocol describes it, with a truth of its own and with moods. Shares no code with the product."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Call:
     began: float
     ended: float | None = None
     forgotten: bool = False
+    forgotten_at: float | None = None
     written: bool = False
     versions: int = 1
     late_start: bool = False
@@ -118,7 +119,8 @@ class Recorder:
         """It forgets the calls that go on, and all its connections."""
         self.world.say("recorder: restarts, and forgets the calls that go on")
         for call in self.calls.values():
-            call.forgotten = call.forgotten or call.going_on()
+            if call.going_on():
+                call.forgotten, call.forgotten_at = True, self.world.now
         for line in list(self.lines.values()):
             line.reset()
             self._forget(line.number)
@@ -183,7 +185,9 @@ class Recorder:
             return
         beat = self.manners.keepalive
         told = "" if beat is None else f'<Keepalive time="{beat:g}"/>'
-        line.send(document(f'<Response code="0"><Request type="SubscribeOnCallEvent" id="{request}"/>{told}</Response>'))
+        line.send(
+            document(f'<Response code="0"><Request type="SubscribeOnCallEvent" id="{request}"/>{told}</Response>')
+        )
         self.subscribers[line.number] = self.world.now
         self.world.say(f"recorder: connection {line.number} is subscribed")
         if beat is not None:
@@ -228,7 +232,9 @@ class Recorder:
             return failed(request, "Call cannot be found")
         self.world.say(f"recorder: the record of {short(call_id)} is answered, version {call.versions}")
         over = call.ended is not None
-        fields = f"<ccdr_id>{call.id}</ccdr_id><source_caller_id>1000</source_caller_id>" + _time("start_time", call.began)
+        fields = f"<ccdr_id>{call.id}</ccdr_id><source_caller_id>1000</source_caller_id>" + _time(
+            "start_time", call.began
+        )
         if call.ended is not None:
             fields += _time("end_time", call.ended) + f"<version>{call.versions}</version>"
         record = f'<verbacdr state="{int(over)}">{fields}</verbacdr>'

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-
 from explore import archive, disk, threads
 from explore.laws import Laws
 from explore.mirror import Mirror

@@ -6,15 +6,16 @@ import random
 from functools import cache, partial
 from pathlib import Path
 
-from etl.config import Settings
-from etl.errors import CdrError
-from etl.worker.worker import Ended, Worker
 from explore.archive import Archive
 from explore.disk import Disks, Folder
 from explore.recorder import GARBAGE, MALFORMED, PORT, Recorder
 from explore.schedule import Do, Schedule, Step
-from explore.world import START, Host, Process, World
+from explore.world import Host, Process, World
 from explore.world import Step as ClockStep
+
+from etl.config import Settings
+from etl.errors import CdrError
+from etl.worker.worker import Ended, Worker
 
 RECORDER = "ny-1"
 
@@ -274,5 +275,3 @@ class Stage:
         """Nothing of this world goes on."""
         for process in self.world.processes:
             process.kill()
-
-

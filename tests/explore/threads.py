@@ -164,7 +164,7 @@ def inside(running: World) -> Iterator[None]:
 @contextmanager
 def seams(places: dict[str, object]) -> Iterator[None]:
     """Put these objects into their places in the product's modules."""
-    patches = [patch(name, new) for name, new in places.items()]
+    patches: list[Any] = [patch(name, new) for name, new in places.items()]
     for each in patches:
         each.start()
     try:
