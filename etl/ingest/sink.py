@@ -12,6 +12,8 @@ from etl.journal.writer import Commit
 from etl.model import Draft
 from etl.recorder.clock import Clock
 
+TICK = timedelta(microseconds=1)
+"""By so much each stamp is later than the one before, while a clock that was set back has to catch up."""
 PATIENCE = 0.01
 """Seconds between two looks whether the journal, or the database, has caught up."""
 
@@ -27,12 +29,12 @@ class JournalSink:
         self._commit: Commit | None = None
 
     def now(self) -> datetime:
-        """Never before a moment that the clock has shown already, stamped or not: set back, it shows them again, and
-        what is heard the second time must not vouch for what came the first time."""
+        """Later than every stamp before, and never before a moment that the clock has shown already, stamped or not:
+        set back, it shows them again, and what is heard the second time must not vouch for what came the first time."""
         shown = self._now + timedelta(seconds=self._clock.elapsed() - self._elapsed)
         self._now = self._clock.now()
         self._elapsed = self._clock.elapsed()  # after the other: looking late must not seem to be a step back
-        self._latest = max(self._latest, self._now, shown)
+        self._latest = max(self._latest + TICK, self._now, shown)
         return self._latest
 
     def append(self, draft: Draft) -> None:

@@ -14,8 +14,9 @@ from etl.protocol.framing import Document, Rejected
 class Sink(Protocol):
     """Takes drafts in order. `append` never waits; `room` holds a reader back while too much waits for disk.
 
-    `now` is the time to stamp things with: UTC, and never before an earlier stamp, also when the clock is set
-    back. Receipts and requests take it from here, so that they can be compared.
+    `now` is the time to stamp things with: UTC, and later than every earlier stamp, also when the clock is set
+    back: of two records of a call the one received last counts, and their times must tell. Receipts and requests
+    take it from here, so that they can be compared.
     """
 
     def now(self) -> datetime: ...
