@@ -20,11 +20,12 @@ class Aftermath:
     """What was done after the last fault, beside a worker, as exit codes: `cdr reconcile`, `backfill gaps`, `verify`,
     and `verify` once more after a repair, if there was something to repair.
 
-    `since` is when each recorder's time begins, `until` when that of `verify` ended. `gaps` are those that had ended
+    All that from `began` on. `since` is when each recorder's time begins, `until` when that of `verify` ended. `gaps` are those that had ended
     before all this, `recent` counts those that had not: a busy machine makes some at any time. `in_files`: the history
     is one of files, whose records are as old as the file: they do not win over a detail that came later.
     """
 
+    began: datetime
     reconciled: int
     filled: int
     verified: int
@@ -44,7 +45,25 @@ class Aftermath:
 
 def judge_history(evidence: Evidence, aftermath: Aftermath) -> list[Verdict]:
     """The verdict on each obligation of the history."""
-    return [_filled(aftermath), _whole(evidence, aftermath), _verified(evidence, aftermath)]
+    return [
+        _nothing_ongoing(evidence, aftermath),
+        _filled(aftermath),
+        _whole(evidence, aftermath),
+        _verified(evidence, aftermath),
+    ]
+
+
+def _nothing_ongoing(evidence: Evidence, aftermath: Aftermath) -> Verdict:
+    """All calls have ended or were forgotten, so one reconcile leaves none that goes on, but for those whose recorder
+    answered with an error just then. 5 is for what lies in gaps."""
+    count = Count()
+    failed = {each.call for truth in evidence.truths.values() for each in truth.served
+              if each.outcome == "failed" and each.at >= aftermath.began}  # fmt: skip
+    for call_id, row in evidence.archive.calls.items():
+        count.see(row["state"] != State.ONGOING, f"{call_id} is still ongoing", excused=call_id in failed)
+    if aftermath.reconciled not in (0, 5):
+        count.broken.append(f"cdr reconcile ended with exit code {aftermath.reconciled}: see recovery.log")
+    return count.verdict("after one cdr reconcile no call goes on")
 
 
 def _filled(aftermath: Aftermath) -> Verdict:
