@@ -20,9 +20,10 @@ class Aftermath:
     """What was done after the last fault, beside a worker, as exit codes: `cdr reconcile`, `backfill gaps`, `verify`,
     and `verify` once more after a repair, if there was something to repair.
 
-    All that from `began` on. `since` is when each recorder's time begins, `until` when that of `verify` ended. `gaps` are those that had ended
-    before all this, `recent` counts those that had not: a busy machine makes some at any time. `in_files`: the history
-    is one of files, whose records are as old as the file: they do not win over a detail that came later.
+    All that from `began` on. `since` is when each recorder's time begins, `until` when that of `verify` ended. `gaps`
+    are those that had ended before all this, `recent` counts those that had not: a busy machine makes some at any time.
+    `in_files`: the history is one of files, whose records are as old as the file: they do not win over a detail that
+    came later.
     """
 
     began: datetime
