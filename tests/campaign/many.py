@@ -44,7 +44,7 @@ def _interrupt() -> None:
     """Have those that run clean up and end: what was cut short by us is no result."""
     _interrupted.set()
     for process in tuple(_running):
-        process.send_signal(signal.SIGINT)
+        process.terminate()
 
 
 @dataclass(frozen=True, slots=True)
