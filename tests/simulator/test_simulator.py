@@ -208,7 +208,7 @@ async def test_the_list_holds_what_goes_on(rehearse: Rehearse) -> None:
 
 
 async def test_a_short_list_lacks_calls_that_go_on_and_the_truth_says_so(rehearse: Rehearse) -> None:
-    rehearsal = await rehearse(faults=parse_faults("short-lists=50%"))
+    rehearsal = await rehearse(faults="short-lists=50%")
     client = await rehearsal.client()
     going = {rehearsal.simulator.begin_call().call_id for _ in range(40)}
     await client.ask("GetCallList")
