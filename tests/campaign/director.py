@@ -111,7 +111,8 @@ class Director:
         self._over("disk")
 
     def _set_clock(self, step: Step) -> None:
-        assert self.dial is not None
+        if self.dial is None:
+            return
         self._be_up()
         self._begin("clock", Blow.CLOCK)
         self.dial.set(step.amount)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from campaign import archive, harm, stage
 from campaign.blows import DATABASE
-from campaign.clock import RIGHT, Dial, MachineClock
+from campaign.clock import RIGHT, Dial, MachineClock, can_be_set
 from campaign.director import QUIET, Director, journals
 from campaign.evidence import Evidence, Outage, Verdict
 from campaign.history import Aftermath, judge_history
@@ -102,11 +102,12 @@ def folder(keep: Path | None) -> Iterator[Path]:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a campaign: `faults` counts what was injected, by name; `recovery` says how long it took after each
-    until all was well again, in seconds."""
+    until all was well again, in seconds; `left_out` is what this machine could not be hit by."""
 
     verdicts: Sequence[Verdict]
     faults: Mapping[str, int]
     recovery: Mapping[str, Sequence[float]]
+    left_out: Sequence[str]
 
     @property
     def broken(self) -> list[str]:
@@ -117,6 +118,7 @@ class Outcome:
         """The result for the reader."""
         for verdict in self.verdicts:
             yield from verdict.lines()
+        yield from (f"left out: {each}" for each in self.left_out)
         yield "injected: " + ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
 
 
@@ -143,7 +145,11 @@ def campaign(plan: Schedule, where: Path) -> Outcome:
         *judge_history(evidence, aftermath),
         Verdict("the stopped worker leaves no journal behind", 1, left),
     ]
-    return Outcome(verdicts, injected(evidence), recoveries(evidence, watcher.samples))
+    left_out = [what for what, wanted, found in (
+        ("a small disk: none can be mounted here", plan.setting.small_disk, director.small_disk),
+        ("steps of the clock: libfaketime does not work here", plan.setting.clock, director.dial is not None),
+    ) if wanted and not found]  # fmt: skip
+    return Outcome(verdicts, injected(evidence), recoveries(evidence, watcher.samples), left_out)
 
 
 def _scene(plan: Schedule, where: Path, cluster: embedded.Cluster, scene: ExitStack) -> Director:
@@ -152,7 +158,7 @@ def _scene(plan: Schedule, where: Path, cluster: embedded.Cluster, scene: ExitSt
     network = scene.enter_context(stage.network(plan.setting.links, where, cluster, ports))
     if network is not None:
         ports = {**ports, **network.ports}
-    dial = Dial(where) if plan.setting.clock else None
+    dial = Dial(where) if plan.setting.clock and can_be_set(where) else None
     small = plan.setting.small_disk and scene.enter_context(harm.small_disk(where / DATA))
     director = Director(cluster, *_workers(plan, where, cluster, ports, dial), network, dial, small)
     scene.callback(director.end)
