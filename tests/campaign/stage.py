@@ -26,6 +26,7 @@ from etl.store import embedded, migrate
 SOURCES = Path(etl.__file__).parent.parent
 TESTS = Path(__file__).parent.parent
 CONNECTIONS = 30
+"""That the database takes: more than two workers and a command need, and few enough to be taken soon."""
 STOP_TIMEOUT = 120.0
 """Seconds a worker may take to stop: it drains its journal for up to 20 s."""
 
