@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -10,5 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # as pytest does: `campai
 
 from campaign import many, run
 
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.default_int_handler)  # whoever has us end: clean up first
 words = sys.argv[1:]
 sys.exit(many.main(words[1:]) if words[:1] == ["many"] else run.main(words))

@@ -89,7 +89,8 @@ def _disturbed(evidence: Evidence, name: str) -> Spans:
 
 
 def _turned(evidence: Evidence, name: str) -> Spans:
-    """Where the clock was set: what it skipped is a gap, and what it showed twice; as it does when a worker stops."""
+    """Where the clock was set: what it skipped is a gap, and so is what it showed twice, with as much around as for an
+    outage."""
     reach = detection(evidence.recorders[name])
     wide = seconds(reach + START_UP + LISTING)
     return union(Interval(each.start - seconds(reach), each.end + wide) for each, _ in evidence.clock.stepped())

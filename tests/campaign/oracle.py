@@ -7,7 +7,7 @@ worker and database were killed. And a gap must have a cause that the oracle kno
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from campaign.archive import Rejected
@@ -48,7 +48,8 @@ def delivered(evidence: Evidence) -> Verdict:
         for (call, event), at in moments.items():
             known = Kind(event) in evidence.archive.facts.get(call, {})
             breach = f"{name}: {event} of {call} was delivered at {at[0]} and is not archived"
-            count.see(known, breach, excused=all(within(evidence.clock.shows(each), unheard) for each in at))
+            excused = all(within(evidence.clock.shows(each), unheard) or _unread(evidence, name, each) for each in at)
+            count.see(known, breach, excused=excused)
     return count.verdict("what was delivered outside of gaps is archived")
 
 
@@ -60,13 +61,31 @@ def covered(evidence: Evidence) -> Verdict:
         for call in truth.calls.values():
             known = evidence.archive.facts.get(call.call, {})
             told = _told(call, held)
-            silent = told is None or within(shows(told), unheard)
+            silent = told is None or within(shows(told), unheard) or _unread(evidence, name, told)
             breach = f"{name}: {call.call} began at {call.began}, in no gap, and its start is not archived"
             count.see(Kind.START in known, breach, excused=silent or within(shows(call.began), unheard))
             if call.ended:
                 breach = f"{name}: {call.call} ended at {call.ended}, in no gap, and its end is not archived"
-                count.see(Kind.END in known, breach, excused=within(shows(call.ended), unheard))
+                excused = within(shows(call.ended), unheard) or _unread(evidence, name, call.ended)
+                count.see(Kind.END in known, breach, excused=excused)
     return count.verdict("what happened outside of gaps is archived")
+
+
+UNREAD = 3.0
+"""Seconds for which what was sent may lie unread on a machine that has too much to do."""
+
+
+def _unread(evidence: Evidence, name: str, moment: datetime) -> bool:
+    """On a machine too busy to read within the margin, something broke soon after: it was sent, and lay unread."""
+    busy = any(each.blow is Blow.STARVED and within(moment, (each.span,)) for each in evidence.outages)
+    return busy and any(moment <= at <= moment + seconds(UNREAD) for at in _breaks(evidence, name))
+
+
+def _breaks(evidence: Evidence, name: str) -> Iterator[datetime]:
+    """When the connections to a recorder broke."""
+    yield from (each.span.start for each in evidence.excusing(name) if each.blow is not Blow.STARVED)
+    for connection in evidence.truths[name].connections.values():
+        yield from (moment for moment in (connection.muted, connection.closed) if moment)
 
 
 def _held_starts(truth: Truth) -> set[str]:
@@ -90,7 +109,9 @@ def missing(evidence: Evidence) -> Verdict:
         for call in truth.calls.values():
             edges = [moment for moment in (_told(call, held), call.ended or call.forgotten) if moment]
             breach = f"{name}: {call.call} ({call.began} .. {call.ended}) is not archived, and no gap explains it"
-            excused = all(within(evidence.clock.shows(each), unheard) for each in edges)
+            excused = all(
+                within(evidence.clock.shows(each), unheard) or _unread(evidence, name, each) for each in edges
+            )
             count.see(call.call in evidence.archive.calls, breach, excused=excused)
     return count.verdict("a call that is not archived lies in gaps")
 

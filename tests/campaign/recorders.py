@@ -1,7 +1,8 @@
 """The simulated recorders of a campaign, in a process of their own: what strikes the worker must not hit them.
 
-`python -m campaign.recorders SEED SECONDS FOLDER`: writes `FOLDER/ports.json` when all ports are bound, each
-truth to `FOLDER/NAME.truth.jsonl`, and `FOLDER/quiet` when all calls have ended. Runs until SIGTERM.
+`python -m campaign.recorders SEED SECONDS RECORDERS FOLDER`: writes `FOLDER/ports.json` when all ports are bound, each
+truth to `FOLDER/NAME.truth.jsonl`, and `FOLDER/quiet` when all calls have ended. Calls and faults begin when there is
+`FOLDER/go`. Runs until SIGTERM.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from etl.simulator.simulator import Simulator
 from etl.simulator.traffic import Saboteur, Traffic
 from etl.simulator.truth import TruthWriter
 
+GO = "go"
 HISTORY = "history"
 """What the port of the HTTP history is called among those of the recorders."""
 
@@ -50,16 +52,19 @@ async def serve(schedule: Schedule, folder: Path) -> None:
         if schedule.history is not None:
             ports[HISTORY] = await stack.enter_async_context(shared_history(schedule.history, simulators))
         _tell(folder / "ports.json", json.dumps(ports))
-        traffics = [Traffic(each) for each in simulators]
-        for traffic, simulator in zip(traffics, simulators, strict=True):
-            traffic.start()
-            Saboteur(simulator).start()
-        telling = asyncio.create_task(_tell_when_quiet(traffics, folder))
+        working = asyncio.create_task(_work(simulators, folder))
         await stop.wait()
-        telling.cancel()
+        working.cancel()
 
 
-async def _tell_when_quiet(traffics: Sequence[Traffic], folder: Path) -> None:
+async def _work(simulators: Sequence[Simulator], folder: Path) -> None:
+    """Calls and faults, from the word to go until all calls have ended."""
+    while not (folder / GO).exists():
+        await asyncio.sleep(0.02)
+    traffics = [Traffic(each) for each in simulators]
+    for traffic, simulator in zip(traffics, simulators, strict=True):
+        traffic.start()
+        Saboteur(simulator).start()
     for traffic in traffics:
         await traffic.finished.wait()
     _tell(folder / "quiet", "")

@@ -2,7 +2,7 @@
 
 All is well again when the database vouches for a moment after the blow: every recorder that was struck is covered past
 it, by a session that is subscribed and has its list, and that coverage has come into the database with all data before
-it. Where another blow falls before that, nothing is measured.
+it. Where other blows fall before that, the time is counted from the end of the last of them.
 """
 
 from __future__ import annotations
@@ -109,14 +109,24 @@ def recoveries(evidence: Evidence, samples: Sequence[Sample]) -> Mapping[str, Se
 
 
 def _recovery(evidence: Evidence, samples: Sequence[Sample], over: datetime, recorder: str) -> tuple[float, ...]:
-    """Nothing where something else struck this recorder before it was well again, or the campaign ended."""
+    """Nothing where the campaign ended before; from the end of the last blow where others fell meanwhile."""
+    blows = tuple(_blows(evidence, recorder))
+    while (well := _well(evidence, samples, over, recorder)) is not None:
+        later = max((end for start, end in blows if start < well and end > over), default=None)
+        if later is None:
+            return (round((well - over).total_seconds(), 2),)
+        over = later
+    return ()
+
+
+def _well(evidence: Evidence, samples: Sequence[Sample], over: datetime, recorder: str) -> datetime | None:
+    """When the database first vouched for a moment after that one."""
     shows, past = evidence.clock.shows, evidence.clock.shows(over)
     for sample in samples:
         latest = shows(sample.at) + ROOM  # what is covered beyond that is to be taken back yet
         if sample.at > over and past < sample.covered.get(recorder, past) <= latest:
-            other = any(start < sample.at and end > over for start, end in _blows(evidence, recorder))
-            return () if other else (round((sample.at - over).total_seconds(), 2),)
-    return ()
+            return sample.at
+    return None
 
 
 def _blows(evidence: Evidence, recorder: str) -> Iterator[tuple[datetime, datetime]]:

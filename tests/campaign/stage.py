@@ -26,7 +26,8 @@ from etl.store import embedded, migrate
 SOURCES = Path(etl.__file__).parent.parent
 TESTS = Path(__file__).parent.parent
 CONNECTIONS = 30
-STOP_TIMEOUT = 60.0
+"""That the database takes: more than two workers and a command need, and few enough to be taken soon."""
+STOP_TIMEOUT = 120.0
 """Seconds a worker may take to stop: it drains its journal for up to 20 s."""
 
 FILES_DELAY = schedule.SETTLE_AFTER + 1
@@ -68,7 +69,7 @@ def recorders(plan: Schedule, folder: Path) -> Iterator[Mapping[str, int]]:
         process = subprocess.Popen(words, stdout=log, stderr=log, env=_environment())
     ports = folder / "ports.json"
     try:
-        wait_for(lambda: ports.exists() or process.poll() is not None, 20, "simulated recorders")
+        wait_for(lambda: ports.exists() or process.poll() is not None, 60, "simulated recorders")
         yield json.loads(ports.read_text())
     finally:
         process.terminate()
@@ -87,7 +88,7 @@ def network(
     targets = {name: ports.get(name, str(cluster.socket / ".s.PGSQL.5432")) for name in named}
     made = Network(folder, targets, _environment())
     try:
-        wait_for(lambda: made.ready, 20, "the network")
+        wait_for(lambda: made.ready, 60, "the network")
         yield made
     finally:
         made.end()
@@ -137,7 +138,7 @@ def command(config: Path, log: Path, *words: str) -> int:
     with log.open("ab") as output:
         output.write(f"\n$ cdr {' '.join(words)}\n".encode())
         output.flush()
-        return subprocess.run(line, stdout=output, stderr=output, env=_environment(), timeout=240).returncode
+        return subprocess.run(line, stdout=output, stderr=output, env=_environment(), timeout=480).returncode
 
 
 @dataclass

@@ -268,6 +268,18 @@ def test_a_gap_long_after_the_fault_is_seen(evidence: Evidence) -> None:
     assert broken(replace(changed, truths={NAME: truth})) == {CAUSES}
 
 
+def test_what_lay_unread_when_a_connection_broke_is_excused_on_a_machine_that_was_too_busy_only(
+    evidence: Evidence,
+) -> None:
+    """The call's start was delivered at 10, and the archive has it not; connections broke at 12, or at 20."""
+    busy = Outage(Blow.STARVED, Interval(at(9), at(11)))
+    changed = without_facts(evidence, Kind.START)
+    for second, expected in ((12, set()), (20, {DELIVERED, HAPPENED})):
+        kill = Outage(Blow.KILL, Interval(at(second), at(second + 1)))
+        assert broken(replace(changed, outages=(kill,))) == {DELIVERED, HAPPENED}
+        assert broken(replace(changed, outages=(busy, kill))) == expected
+
+
 def test_a_call_without_its_full_record_is_seen(evidence: Evidence) -> None:
     assert broken(without_facts(evidence, Kind.DETAIL)) == {COMPLETE}
 

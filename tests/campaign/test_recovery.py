@@ -42,10 +42,15 @@ def test_each_recorder_recovers_when_it_is_covered_past_the_end_of_the_blow() ->
     assert recoveries(evidence(outage(Blow.STALLED, 10, 12, "b")), SEEN) == {"network stalled": (4.0,)}
 
 
-def test_nothing_is_measured_where_another_blow_falls_first_or_the_campaign_ends() -> None:
-    struck = evidence(outage(Blow.KILL, 10, 12), outage(Blow.STALLED, 15, 15.5, "b"))
-    assert recoveries(struck, SEEN) == {"kill -9": (2.0,)}
+def test_where_another_blow_falls_first_its_end_counts() -> None:
+    struck = evidence(outage(Blow.KILL, 10, 12), outage(Blow.STALLED, 11.9, 12.2, "b"))
+    assert recoveries(struck, SEEN) == {"kill -9": (2.0, 3.8), "network stalled": (3.8,)}
+
+
+def test_nothing_is_measured_where_the_campaign_ends_before_all_is_well() -> None:
     assert recoveries(evidence(outage(Blow.KILL, 10, 15)), SEEN) == {}
+    late = evidence(outage(Blow.KILL, 10, 12), outage(Blow.STALLED, 13, 15, "b"))
+    assert recoveries(late, SEEN) == {"kill -9": (2.0,)}
 
 
 def test_what_a_clock_that_was_fast_covered_in_advance_is_no_recovery() -> None:

@@ -18,7 +18,7 @@ from etl.simulator.clock import ManualClock
 from etl.simulator.config import ALL_STYLES, SimulatorConfig, TlsFiles
 from etl.simulator.faults import FaultKind, parse_faults
 from etl.simulator.simulator import Simulator
-from etl.simulator.truth import ConnectionLine, DeliveryLine, Line, ServedLine, Truth, TruthWriter
+from etl.simulator.truth import ConnectionLine, DeliveryLine, FaultLine, Line, ServedLine, Truth, TruthWriter
 
 NOON = datetime(2024, 6, 3, 12, 0, tzinfo=UTC)
 END = re.compile(rb"</VerbaApi\s*>")
@@ -205,6 +205,18 @@ async def test_the_list_holds_what_goes_on(rehearse: Rehearse) -> None:
     calls = (await client.document()).findall(".//Call")
     assert [call.get("id") for call in calls] == [going.call_id]
     assert calls[0].findtext("destination_caller_id") == "9999"
+
+
+async def test_a_short_list_lacks_calls_that_go_on_and_the_truth_says_so(rehearse: Rehearse) -> None:
+    rehearsal = await rehearse(faults="short-lists=50%")
+    client = await rehearsal.client()
+    going = {rehearsal.simulator.begin_call().call_id for _ in range(40)}
+    await client.ask("GetCallList")
+    listed = {call.get("id") for call in (await client.document()).findall(".//Call")}
+    left_out = [line for line in rehearsal.lines if isinstance(line, FaultLine) and line.kind == "short-lists"]
+    assert 0 < len(listed) < 40
+    assert listed < going
+    assert len(left_out) == 40 - len(listed)
 
 
 async def test_a_detail_is_unfinished_then_finished_then_unknown(rehearse: Rehearse) -> None:
