@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,9 @@ from etl.store.sessions import ownerless
 PROGRAMME = "kills"
 RATE = 12.0
 """Calls per second."""
+RECENT = timedelta(seconds=30)
+"""What was owed for no longer than that when the last worker started must be done. Much older calls are left as they
+are: `detail_give_up` and `refetch_after` say for how long a record is asked for."""
 LAST = 2.0
 """Seconds for which calls go on after the last start."""
 PATIENCE = 90.0
@@ -114,6 +118,7 @@ class Killer:
     house: House
     faults: Counter[str] = field(default_factory=Counter)
     recovery: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _started: datetime = field(init=False)
 
     async def run(self) -> list[Verdict]:
         """All of it, and what the oracle says."""
@@ -152,7 +157,7 @@ class Killer:
 
     async def _start(self, since: datetime | None) -> None:
         """Start the worker, and note how long it takes until it listens again."""
-        began = time.monotonic()
+        began, self._started = time.monotonic(), datetime.now(UTC)
         await self.house.start(PATIENCE)
         if since is not None:
             self.house.out(Blow.KILL, since)
@@ -195,7 +200,7 @@ class Killer:
     def _left(self) -> list[str]:
         """What is still to be done: sessions and journals of the dead, calls that go on, details to be asked for."""
         with database.connect(self.house.url) as connection:
-            owed = pending.owed(connection, datetime.now(UTC) - timedelta(hours=1))
+            owed = pending.owed(connection, self._started - RECENT)
             ongoing = connection.execute("SELECT call_id FROM cdr.call WHERE state = 'ongoing'").fetchall()
             left = [f"session {each.id} has no owner" for each in ownerless(connection)]
         left += [f"{each.call_id} is owed a {'second look' if each.refetch else 'record'}" for each in owed]
@@ -253,6 +258,8 @@ def _dump(house: House, folder: Path) -> None:
 def lane(seeds: Sequence[int], root: Path, where: Path) -> None:
     """Run these one after the other, on a PostgreSQL of this lane. A process of its own."""
     failed = 0
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts what is in the background without the first
+        signal.signal(number, signal.default_int_handler)
     with serving(f"kills {seeds[0]}", embedded.programs()) as server:
         for seed in seeds:
             outcome = asyncio.run(run(server, seed, root / str(seed)))
