@@ -42,6 +42,8 @@ RATE = 12.0
 RECENT = timedelta(seconds=30)
 """What was owed for no longer than that when the last worker started must be done. Much older calls are left as they
 are: `detail_give_up` and `refetch_after` say for how long a record is asked for."""
+UNHEARD = 1.0
+"""Seconds for which new calls begin that nobody hears: on a busy machine a worker takes long to start."""
 LAST = 2.0
 """Seconds for which calls go on after the last start."""
 PATIENCE = 90.0
@@ -177,9 +179,12 @@ class Killer:
     async def _calls(self, over: asyncio.Event) -> None:
         """Calls that overlap, from the first subscription until told to begin no more; returns when all have ended."""
         dice, recorder = Random(self.plan.seed), self.house.recorder
-        await recorder.until_subscribed()
+        heard = float("-inf")
         async with asyncio.TaskGroup() as group:
             while not over.is_set():
+                heard = time.monotonic() if recorder.subscribers else heard
+                if time.monotonic() - heard > UNHEARD:
+                    await recorder.until_subscribed()
                 group.create_task(self._call(dice.uniform(0.02, 2 * recorder.config.duration_mean)))
                 await asyncio.sleep(dice.expovariate(RATE))
 
