@@ -15,8 +15,9 @@ from etl.config import Settings
 from etl.errors import DatabaseUnavailable
 from etl.ingest.history import HistoryReader
 from etl.ingest.interpret import Interpreter
-from etl.jobs import retry as job
+from etl.jobs.retry import retry
 from etl.model import Quarantined
+from etl.store import quarantine
 from etl.store.database import Connection
 from etl.store.write import Batch, Writer
 
@@ -51,11 +52,11 @@ def test_a_database_lost_while_a_row_of_quarantine_is_resolved_is_told_as_such(
             with other.transaction():
                 other.execute("SELECT pg_terminate_backend(%s)", [opened.info.backend_pid])
 
-        monkeypatch.setattr(job.quarantine, "resolve", lose)
+        monkeypatch.setattr(quarantine, "resolve", lose)
         with pytest.raises(DatabaseUnavailable):
             _retry(opened, settings)
 
 
 def _retry(opened: Connection, settings: Settings) -> None:
-    [item] = job.quarantine.items(opened)
-    job.retry(opened, Interpreter(settings), HistoryReader(settings), item.id, datetime.now(UTC))
+    [item] = quarantine.items(opened)
+    retry(opened, Interpreter(settings), HistoryReader(settings), item.id, datetime.now(UTC))
