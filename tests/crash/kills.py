@@ -221,6 +221,7 @@ def command(seed: int) -> str:
 async def run(server: Server, seed: int, folder: Path) -> Run:
     """One run, to whatever end it comes."""
     began, at, plan = time.monotonic(), datetime.now(UTC), draw(seed)
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier try left
     folder.mkdir(parents=True)
     (folder / "plan.txt").write_text(str(plan))
     faults: Counter[str] = Counter()
