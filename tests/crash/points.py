@@ -43,11 +43,11 @@ UNLIKE = {
     "fact": [],
     "session": ["worker", "fold"],
     "gap": ["id"],
-    "quarantine": ["id", "recorded_at", "resolved_at"],
+    "quarantine": ["id", "digest", "recorded_at", "resolved_at"],
     "expiry": ["id", "moved_at"],
     "erased_call": ["erased_at"],
 }
-"""What differs between two runs that did the same: times of day, and numbers that are drawn."""
+"""What differs between two runs that did the same: times of day, numbers that are drawn, and what has a path in it."""
 OURS = frozenset(("received", "steps", "log"))
 """Files of the harness in the folder of a run."""
 
