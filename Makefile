@@ -9,7 +9,7 @@ RUNS   ?= 200
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns kills reliability lock clean
+.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns kills reliability points lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,9 @@ reliability: $(VENV)/.dependencies ## the tables of docs/reliability.md from the
 
 kills: $(VENV)/.installed ## the worker killed by kill -9 at random moments, 200 runs into the ledger: SEED=1 RUNS=200; half an hour
 	$(BIN)/python -m tests.crash kills --seed $(SEED) --runs $(RUNS) --side-by-side 4
+
+points: $(VENV)/.installed ## the worker's path and every job killed before each step that matters; an hour
+	$(BIN)/python -m tests.crash points --ledger tests/ledger
 
 lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*.txt (needs uv)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \

@@ -18,6 +18,7 @@ from etl.model import Json
 from etl.store import audit, database, embedded, migrate
 from etl.store.audit import Author
 from etl.store.database import safe_url
+from etl.store.errors import translate
 
 app = typer.Typer(help="The database: schema migrations and psql.", no_args_is_help=True)
 
@@ -50,7 +51,7 @@ def upgrade(config_file: ConfigOption = None, as_json: JsonOption = False) -> No
 
 def _note_upgrade(archive: Archive, done: migrate.Upgraded) -> None:
     effect: dict[str, Json] = {"before": done.before, "after": done.after, "files": [*done.files]}
-    with archive.connect() as connection, connection.transaction(), connection.cursor() as cursor:
+    with archive.connect() as connection, translate(), connection.transaction(), connection.cursor() as cursor:
         audit.note(cursor, Author(whoever(), None), "db upgrade", {}, effect)
 
 

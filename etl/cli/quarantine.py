@@ -20,7 +20,8 @@ from etl.jobs.retry import Retried, retry
 from etl.model import Json
 from etl.store import audit, quarantine
 from etl.store.audit import Author
-from etl.store.database import Connection
+from etl.store.database import Connection, name_of
+from etl.store.errors import translate
 
 app = typer.Typer(help="What could not be understood, kept as it came.", no_args_is_help=True)
 
@@ -120,7 +121,7 @@ def discard(
     _check(numbers, every)
     with opened(config.load(config_file)) as archive, archive.connect() as connection:
         chosen = _chosen(connection, numbers)
-        with connection.transaction():
+        with translate(name_of(connection)), connection.transaction():
             for number in chosen:
                 quarantine.resolve(connection, number, "discarded", datetime.now(UTC))
             with connection.cursor() as cursor:

@@ -11,7 +11,8 @@ from etl.ingest.history import HistoryReader, Told
 from etl.ingest.interpret import Interpreter
 from etl.model import HISTORY, Draft, Kind, What
 from etl.store import quarantine
-from etl.store.database import Connection
+from etl.store.database import Connection, name_of
+from etl.store.errors import translate
 from etl.store.quarantine import Item
 from etl.store.write import Batch, Writer
 
@@ -42,7 +43,7 @@ def retry(
         reason, expired = quarantine.REFUSED if written.refused else "", written.expired
     if reason:
         return Retried(number, 0, reason)
-    with connection.transaction():
+    with translate(name_of(connection)), connection.transaction():
         quarantine.resolve(connection, number, "retried", now)
     return Retried(number, len(told.facts), "", expired)
 

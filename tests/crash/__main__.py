@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # as pytest does: `crash` and `support` are importable
 
-from crash import kills
+from crash import kills, points
 
-PROGRAMMES = {"kills": kills.main}
+PROGRAMMES = {"kills": kills.main, "points": points.main}
 
 if __name__ == "__main__":
     chosen = PROGRAMMES.get(sys.argv[1] if len(sys.argv) > 1 else "")

@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,11 @@ from etl.store.sessions import ownerless
 PROGRAMME = "kills"
 RATE = 12.0
 """Calls per second."""
+RECENT = timedelta(seconds=30)
+"""What was owed for no longer than that when the last worker started must be done. Much older calls are left as they
+are: `detail_give_up` and `refetch_after` say for how long a record is asked for."""
+UNHEARD = 1.0
+"""Seconds for which new calls begin that nobody hears: on a busy machine a worker takes long to start."""
 LAST = 2.0
 """Seconds for which calls go on after the last start."""
 PATIENCE = 90.0
@@ -114,6 +120,7 @@ class Killer:
     house: House
     faults: Counter[str] = field(default_factory=Counter)
     recovery: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _started: datetime = field(init=False)
 
     async def run(self) -> list[Verdict]:
         """All of it, and what the oracle says."""
@@ -152,7 +159,7 @@ class Killer:
 
     async def _start(self, since: datetime | None) -> None:
         """Start the worker, and note how long it takes until it listens again."""
-        began = time.monotonic()
+        began, self._started = time.monotonic(), datetime.now(UTC)
         await self.house.start(PATIENCE)
         if since is not None:
             self.house.out(Blow.KILL, since)
@@ -172,9 +179,12 @@ class Killer:
     async def _calls(self, over: asyncio.Event) -> None:
         """Calls that overlap, from the first subscription until told to begin no more; returns when all have ended."""
         dice, recorder = Random(self.plan.seed), self.house.recorder
-        await recorder.until_subscribed()
+        heard = float("-inf")
         async with asyncio.TaskGroup() as group:
             while not over.is_set():
+                heard = time.monotonic() if recorder.subscribers else heard
+                if time.monotonic() - heard > UNHEARD:
+                    await recorder.until_subscribed()
                 group.create_task(self._call(dice.uniform(0.02, 2 * recorder.config.duration_mean)))
                 await asyncio.sleep(dice.expovariate(RATE))
 
@@ -195,7 +205,7 @@ class Killer:
     def _left(self) -> list[str]:
         """What is still to be done: sessions and journals of the dead, calls that go on, details to be asked for."""
         with database.connect(self.house.url) as connection:
-            owed = pending.owed(connection, datetime.now(UTC) - timedelta(hours=1))
+            owed = pending.owed(connection, self._started - RECENT)
             ongoing = connection.execute("SELECT call_id FROM cdr.call WHERE state = 'ongoing'").fetchall()
             left = [f"session {each.id} has no owner" for each in ownerless(connection)]
         left += [f"{each.call_id} is owed a {'second look' if each.refetch else 'record'}" for each in owed]
@@ -211,6 +221,7 @@ def command(seed: int) -> str:
 async def run(server: Server, seed: int, folder: Path) -> Run:
     """One run, to whatever end it comes."""
     began, at, plan = time.monotonic(), datetime.now(UTC), draw(seed)
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier try left
     folder.mkdir(parents=True)
     (folder / "plan.txt").write_text(str(plan))
     faults: Counter[str] = Counter()
@@ -253,6 +264,8 @@ def _dump(house: House, folder: Path) -> None:
 def lane(seeds: Sequence[int], root: Path, where: Path) -> None:
     """Run these one after the other, on a PostgreSQL of this lane. A process of its own."""
     failed = 0
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts what is in the background without the first
+        signal.signal(number, signal.default_int_handler)
     with serving(f"kills {seeds[0]}", embedded.programs()) as server:
         for seed in seeds:
             outcome = asyncio.run(run(server, seed, root / str(seed)))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,34 @@ async def test_a_damaged_journal_is_set_aside_loudly_and_the_work_goes_on(house:
     assert "damaged" in house.log()
     assert house.reasons() == ["journal", "stop"]
     assert not any("no gap" in line or "not archived" in line for line in await house.breaches())
+
+
+async def test_a_worker_whose_own_journal_breaks_ends_with_1_and_the_next_start_recovers_by_itself(
+    house: House, stream: Stream
+) -> None:
+    """Nothing that was received is lost, though the database was away: the next one loads all that can be read."""
+    await house.start()
+    house.server.crash()
+    stream(30)
+    await house.rest(1.5)
+    with closing(sqlite3.connect(max(house.journals.glob("*/*.sqlite")))) as other:
+        other.execute("CREATE TRIGGER no_more BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'no more'); END")
+    since = datetime.now(UTC)
+    await house.until(lambda: not house.worker.running, "the worker ends")
+    assert house.worker.process.returncode == 1
+    assert "start the worker again" in house.log()
+    known = received(house)
+    assert {kind for _, kind in known} >= {Kind.START, Kind.END, Kind.DETAIL}
+    house.server.restart()
+    await house.start()
+    house.out(Blow.KILL, since)
+    stream(0)
+    await house.until(lambda: known <= archived(house), "all that was journaled arrives")
+    await house.until(lambda: house.owed() == 0, "all details are done")
+    await house.rest(3)
+    await house.stop()
+    assert await house.breaches() == []
+    assert house.reasons() == ["crash", "stop"]
 
 
 def damage(path: Path) -> None:
