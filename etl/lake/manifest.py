@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -12,6 +13,8 @@ from typing import Any
 from etl.errors import UsageError
 from etl.model import Interval
 
+_PATH = re.compile(r"calls/month=[^/\0]+/recorder=[^/\0]+/calls\.parquet")
+"""What a file of a lake is called. What another path names is not ours to read, replace or remove."""
 FORMAT = "cdr-archive calls"
 VERSION = 1
 """Of the layout: folders, columns and this file. Another one needs a new folder."""
@@ -99,7 +102,7 @@ def load(path: Path) -> Manifest:
         start, end, created = (datetime.fromisoformat(content[name]) for name in ("from", "to", "created"))
         files = tuple(_from_json(file) for file in content["files"])
         return Manifest(content["masked"], content["schema"], start, end, created, files)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise UsageError(f"{path} is no manifest of an export: export to a new folder") from error
 
 
@@ -109,6 +112,8 @@ def _as_json(file: File) -> dict[str, Any]:
 
 def _from_json(content: Mapping[str, Any]) -> File:
     values = {each.name: content[_RENAMED.get(each.name, each.name)] for each in fields(File)}
+    if not _PATH.fullmatch(values["path"]):
+        raise ValueError(values["path"])
     for name in _TIMES:
         values[name] = values[name] and datetime.fromisoformat(values[name])
     return File(**values)

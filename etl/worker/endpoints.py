@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import ipaddress
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -59,6 +60,7 @@ class Readiness:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, *arguments: Any) -> None:
         self._open: dict[socket.socket, float] = {}
@@ -87,7 +89,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away, or says nothing, is no news."""
-        structlog.get_logger().debug("an http request came to nothing", exc_info=True)
+        structlog.get_logger().debug("an http request came to nothing", error=type(sys.exception()).__name__)
 
 
 def _hang_up(request: socket.socket) -> None:
