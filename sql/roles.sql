@@ -1,6 +1,6 @@
 -- Roles: who may do what. A person or a program gets one with GRANT cdr_analyst TO alice; nobody logs in as the role.
 --
---   cdr_owner          owns the archive: migrates (cdr db upgrade), drops expired months (cdr retention apply)
+--   cdr_owner          owns the archive: migrates (cdr db upgrade), releases legal holds (cdr retention release)
 --   cdr_writer         writes to schema cdr, and reads report: the worker and all other commands
 --   cdr_analyst        reads schema report, personal data masked; nothing in schema cdr
 --   cdr_investigator   reads schema report unmasked; nothing in schema cdr
@@ -74,22 +74,36 @@ EXCEPTION WHEN insufficient_privilege OR unique_violation THEN
 END
 $$;
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA report FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cdr, report FROM PUBLIC;
 
 DO $$
+DECLARE
+    part text;
 BEGIN
     IF to_regrole('cdr_writer') IS NULL THEN
         RETURN;
     END IF;
     GRANT USAGE ON SCHEMA cdr, report TO cdr_writer;
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cdr TO cdr_writer;
-    -- Only the owner reads the key of the masks. Migrations are the owner's. What was done stays on record: what it came
-    -- to is added when it ends.
+    -- Rows of calls and facts come and go by way of the parents only.
+    FOR part IN
+        SELECT format('cdr.%I', relname) FROM pg_class WHERE relispartition AND relnamespace = 'cdr'::regnamespace
+            AND relkind = 'r' AND has_table_privilege('cdr_writer', oid, 'INSERT, UPDATE, DELETE')
+    LOOP
+        EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON %s FROM cdr_writer', part);
+    END LOOP;
+    -- Only the owner reads the key of the masks, migrates, and releases a hold. Calls and evidence go by the functions of
+    -- retention.sql, which look at holds. Tombstones, the limit of age and what was done stay.
     REVOKE ALL ON cdr.mask_key FROM cdr_writer;
-    REVOKE INSERT, UPDATE, DELETE ON cdr.alembic_version, cdr.sql_file FROM cdr_writer;
-    REVOKE UPDATE, DELETE ON cdr.audit FROM cdr_writer;
-    GRANT UPDATE (effect) ON cdr.audit TO cdr_writer;
-    GRANT EXECUTE ON FUNCTION cdr.ensure_partitions(date[]) TO cdr_writer;
+    REVOKE INSERT, UPDATE, DELETE ON cdr.alembic_version, cdr.sql_file, cdr.expiry FROM cdr_writer;
+    REVOKE UPDATE, DELETE ON cdr.legal_hold, cdr.erased_call, cdr.audit, cdr.export FROM cdr_writer;
+    REVOKE DELETE ON cdr.call, cdr.fact FROM cdr_writer;
+    GRANT UPDATE (effect) ON cdr.audit TO cdr_writer;  -- what it came to is added when it ends
+    GRANT UPDATE (finished_at, rows) ON cdr.export TO cdr_writer;
+    GRANT EXECUTE ON FUNCTION cdr.ensure_partitions(date[]), cdr.expire(timestamptz),
+        cdr.expired_calls(date, timestamptz), cdr.drop_expired_month(date, timestamptz),
+        cdr.delete_expired(text[], timestamptz[], timestamptz),
+        cdr.move_facts(text[], timestamptz[], text[], text[]), cdr.forget_released_holds(text[]) TO cdr_writer;
     GRANT SELECT ON ALL TABLES IN SCHEMA report TO cdr_writer;
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA report TO cdr_writer;
     IF NOT has_database_privilege('cdr_writer', current_database(), 'TEMPORARY') THEN

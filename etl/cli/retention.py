@@ -34,6 +34,7 @@ _DELETED = {
     "calls": "calls",
     "months": "whole months among them, dropped at once",
     "held": "calls as old that are held, and stay",
+    "ongoing": "calls as old that go on, by their recorder's last list, and stay",
     "documents": "documents in quarantine",
     "lists": "reconciliation runs whose lists were kept",
     "actions": "actions of reconciliation runs",

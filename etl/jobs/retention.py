@@ -119,6 +119,7 @@ def _apply_to_calls(run: _Run, before: datetime, *, dry_run: bool) -> None:
         deleted += count
         run.add("calls", count)
     run.add("held", expired - deleted)
+    run.add("ongoing", retention.going_on(run.connection, before))
 
 
 # Erasure ----------------------------------------------------------------------------------------------------------

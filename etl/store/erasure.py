@@ -297,19 +297,16 @@ class _Removal:
 
 # What else has the party's name, and where copies went -------------------------------------------------------------
 
-_FORGET_HOLDS = """
-UPDATE cdr.legal_hold SET value = NULL, forms = '{}'
-WHERE kind = 'party' AND released_at IS NOT NULL AND value IS NOT NULL AND forms && %s::text[]
-"""
+_FORGET_HOLDS = "SELECT cdr.forget_released_holds(%s::text[])"
 
 
 def erase_released_holds(connection: Connection, party: str, *, dry_run: bool = False) -> int:
     """Remove the party's name from holds that were released; how many."""
     with translate(name_of(connection)), connection.transaction() as transaction:
-        count = connection.execute(_FORGET_HOLDS, [list(_lowered(connection, party))]).rowcount
+        row = connection.execute(_FORGET_HOLDS, [list(_lowered(connection, party))]).fetchone()
         if dry_run:
             raise psycopg.Rollback(transaction)
-    return count
+    return int(row[0]) if row else 0
 
 
 @dataclass(frozen=True, slots=True)

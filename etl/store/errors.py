@@ -24,8 +24,13 @@ class DatabaseConflict(DatabaseError):
 
 
 _UNAVAILABLE = ("08", "57P", "53", "58")
-_REFUSED = ("28", "3D000", "42501", "0LP")
+_REFUSED = ("28", "3D000", "0LP")
+_FORBIDDEN = "42501"
 _MISMATCH = ("3F000", "42P01", "42703", "42883", "42P10")
+_NEEDED_ROLE = (
+    "'cdr db upgrade' and 'cdr retention release' need a member of cdr_owner, 'cdr report' one of cdr_analyst or"
+    " cdr_investigator, all others one of cdr_writer: an administrator can GRANT it to this user"
+)
 _CONFLICT = ("40001", "40P01", "55P03")
 LOST = "08000"
 """The connection is gone: the SQLSTATE that a client gives itself."""
@@ -60,6 +65,8 @@ def of_state(state: str, said: str, where: str) -> CdrError:
     """Our error for a SQLSTATE, with the first line of what was `said`; the state is empty where there is none."""
     if state.startswith(_MISMATCH):
         return SchemaMismatch(f"database {where}: {said}; its schema is not the one needed: run 'cdr db upgrade'")
+    if state.startswith(_FORBIDDEN):
+        return DatabaseRefused(f"database {where} refused: {said}; {_NEEDED_ROLE}")
     if state.startswith(_REFUSED):
         return DatabaseRefused(f"database {where} refused: {said}; check user, password, database name and rights")
     if state.startswith(_CONFLICT):

@@ -259,10 +259,12 @@ _READ = tuple(name for name in _CONTENT if name not in ("observed_at", "recorder
 
 REPLACE_FACTS = f"""
 UPDATE cdr.fact f SET {_list(_READ, "{0} = s.{0}")} FROM {STAGED} s
-WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = s.kind AND within(f)
+WHERE f.call_id = s.call_id AND f.id_time = s.id_time AND f.kind = s.kind AND f.digest = s.digest AND within(f)
   AND ({_list(_READ, "f.{}")}) IS DISTINCT FROM ({_list(_READ, "s.{}")})
+RETURNING f.call_id, f.id_time, f.kind
 """
-"""For `cdr rebuild`, in place of steps 1 to 4: what the same elements say when they are read again."""
+"""For `cdr rebuild`, in place of steps 1 to 4: what the same elements say when they are read again. The digest tells
+the fact from another one that has become of the same kind."""
 
 
 def _update_calls(keys: str) -> str:

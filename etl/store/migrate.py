@@ -6,7 +6,7 @@ Two upgrades at once wait for each other. The files lie in the source tree, or i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,9 +131,7 @@ def _apply_files(connected: Connection) -> tuple[str, ...]:
     """When one file changed all are applied again: a later view may stand on an earlier one. Roles come and go with
     the server, whatever the files say."""
     files = sql_files()
-    sums = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in files.items()}
-    rows = connected.execute(text("SELECT name, checksum FROM cdr.sql_file")).all()
-    stored = {row.name: row.checksum for row in rows}
+    sums, stored = _checksums(files), _stored_checksums(connected)
     if stored == sums:
         return _apply_roles(connected, files[_ROLES_FILE])
     for content in files.values():
@@ -142,6 +140,15 @@ def _apply_files(connected: Connection) -> tuple[str, ...]:
     insert = text("INSERT INTO cdr.sql_file (name, checksum) VALUES (:name, :checksum)")
     connected.execute(insert, [{"name": name, "checksum": checksum} for name, checksum in sums.items()])
     return tuple(name for name in files if stored.get(name) != sums[name])
+
+
+def _checksums(files: Mapping[str, str]) -> dict[str, str]:
+    return {name: hashlib.sha256(content.encode()).hexdigest() for name, content in files.items()}
+
+
+def _stored_checksums(connected: Connection) -> dict[str, str]:
+    rows = connected.execute(text("SELECT name, checksum FROM cdr.sql_file")).all()
+    return {row.name: row.checksum for row in rows}
 
 
 def _run(connected: Connection, content: str) -> None:
@@ -223,4 +230,11 @@ def check(url: str) -> list[str]:
             "compare_type": True,
         }
         context = MigrationContext.configure(connected, opts=options)
-        return [repr(difference) for difference in compare_metadata(context, metadata)]
+        differences = [repr(difference) for difference in compare_metadata(context, metadata)]
+        return differences + _unapplied(connected)
+
+
+def _unapplied(connected: Connection) -> list[str]:
+    sums, stored = _checksums(sql_files()), _stored_checksums(connected)
+    changed = sorted(name for name in sums.keys() | stored.keys() if sums.get(name) != stored.get(name))
+    return [f"not applied as they are here: sql/{', sql/'.join(changed)}: run 'cdr db upgrade'"] if changed else []

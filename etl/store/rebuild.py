@@ -187,12 +187,13 @@ def _page(cursor: Cursor, keys: Sequence[staging.Key], reread: Reread) -> Rebuil
     stored = [_Stored(row[0], row[1], Kind(row[2]), *row[3:]) for row in rows]
     again = [(each, each.read_again(reread)) for each in stored]
     read = [(each, fact) for each, fact in again if fact is not None]
-    staging.stage(cursor, [fact for _, fact in read])
-    changed = cursor.execute(merge.within(merge.REPLACE_FACTS, times).encode(), prepare=False).rowcount
     moved = [(each, fact) for each, fact in read if each.kind is not fact.kind]
     if moved:
         _move(cursor, moved)
-    return Rebuilt(len(keys), len(stored), changed + len(moved), _derive(cursor, keys), len(stored) - len(read))
+    staging.stage(cursor, [fact for _, fact in read])
+    replaced = cursor.execute(merge.within(merge.REPLACE_FACTS, times).encode(), prepare=False).fetchall()
+    changed = len({*replaced, *((each.call_id, each.id_time, fact.kind.value) for each, fact in moved)})
+    return Rebuilt(len(keys), len(stored), changed, _derive(cursor, keys), len(stored) - len(read))
 
 
 def _derive(cursor: Cursor, keys: Sequence[staging.Key]) -> int:
@@ -202,14 +203,10 @@ def _derive(cursor: Cursor, keys: Sequence[staging.Key]) -> int:
     return cursor.execute(merge.within(merge.UPDATE_THESE, times).encode(), values, prepare=False).rowcount
 
 
+_MOVE = "SELECT cdr.move_facts(%s::text[], %s::timestamptz[], %s::text[], %s::text[])"
+
+
 def _move(cursor: Cursor, moved: Sequence[tuple[_Stored, Fact]]) -> None:
     """Facts that today count as another kind (finished or not) leave the old one and meet what is there already."""
-    key = "call_id = %s AND id_time = %s AND kind = %s"
-    cursor.executemany(
-        f"DELETE FROM cdr.fact WHERE {key}", [(each.call_id, each.id_time, each.kind) for each, _ in moved]
-    )
-    cursor.execute(merge.INSERT_FACTS)
-    cursor.executemany(
-        f"UPDATE cdr.fact SET first_observed_at = least(first_observed_at, %s) WHERE {key}",
-        [(each.first_observed_at, each.call_id, each.id_time, fact.kind) for each, fact in moved],
-    )
+    keys = [(each.call_id, each.id_time, each.kind.value, fact.kind.value) for each, fact in moved]
+    cursor.execute(_MOVE, [list(column) for column in zip(*keys, strict=True)])

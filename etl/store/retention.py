@@ -1,7 +1,8 @@
 """Deletion by age: whole months where nothing in them is younger or held, everything else row by row.
 
 First `cdr.expiry` moves, then calls go: a writer that comes later brings back nothing that went. Each step is a short
-transaction, so whatever ends a run leaves an archive from which the next one goes on.
+transaction, so whatever ends a run leaves an archive from which the next one goes on. What takes something away is a
+function of the owner, in sql/retention.sql: it looks at holds itself, and a user who may only write can call it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from zlib import decompress
 
 import psycopg
 
-from etl.errors import DatabaseRefused
 from etl.store import gate, merge
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import DatabaseConflict, translate
@@ -29,12 +29,11 @@ DOCUMENTS = 20
 _EXPIRED = f"""
 (c.start_time < %(before)s OR (c.start_time IS NULL AND {BEGAN.format("c")} < %(before)s))
 """
-"""SQL: whether the call `c` has expired: `etl.store.holds.BEGAN` in words that the index on start_time understands."""
+"""SQL: whether the call `c` is as old: `etl.store.holds.BEGAN` in words that the index on start_time understands. The
+functions of sql/retention.sql have the same."""
 
-_MOVE = """
-INSERT INTO cdr.expiry AS e (id, before) VALUES (1, %s)
-ON CONFLICT (id) DO UPDATE SET before = excluded.before, moved_at = now() WHERE e.before < excluded.before
-"""
+_GOES_ON = "EXISTS (SELECT FROM cdr.listed_call l WHERE l.call_id = c.call_id AND l.id_time = c.id_time)"
+"""SQL: whether its recorder still lists the call `c`: then it stays however old it is."""
 
 
 def move(connection: Connection, before: datetime) -> datetime:
@@ -42,8 +41,7 @@ def move(connection: Connection, before: datetime) -> datetime:
     never goes back."""
 
     def work(cursor: Cursor) -> datetime:
-        cursor.execute(_MOVE, [before])
-        row = cursor.execute("SELECT before FROM cdr.expiry").fetchone()
+        row = cursor.execute("SELECT cdr.expire(%s)", [before]).fetchone()
         assert row is not None
         moment: datetime = row[0]
         return moment
@@ -59,11 +57,6 @@ WHERE i.inhparent = 'cdr.call'::regclass AND c.relname ~ '^call_[0-9]{4}_[0-9]{2
   AND (to_date(right(c.relname, 7), 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC' <= %s
 ORDER BY 1
 """
-
-_STAYS = f"SELECT EXISTS (SELECT FROM cdr.call c WHERE within(c) AND ({_EXPIRED} IS NOT TRUE OR {HELD}))"
-"""Not true: what has no start has not expired by it, and that is null, not false."""
-_CALLS = "SELECT count(*) FROM cdr.call c WHERE within(c)"
-_DROP = "DROP TABLE IF EXISTS cdr.{parent}_{first:%Y_%m}"
 
 _TRIES = 3
 _LOOK = "5s"
@@ -92,42 +85,36 @@ def months(connection: Connection, before: datetime) -> Iterator[Month]:
         found = [row[0] for row in connection.execute(_MONTHS, [before])]
     for first in found:
         with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-            calls = _droppable(cursor, first, before)
+            calls = _bigint(cursor.execute("SELECT cdr.expired_calls(%s, %s)", [first, before]))
         if calls is not None:
             yield Month(first, calls)
-
-
-def _droppable(cursor: Cursor, first: date, before: datetime) -> int | None:
-    """How many calls a month has; None if one of them must stay."""
-    month = [datetime(first.year, first.month, 1, tzinfo=UTC)]
-    if cursor.execute(merge.within(_STAYS, month).encode(), {"before": before}).fetchone() != (False,):
-        return None
-    row = cursor.execute(merge.within(_CALLS, month).encode()).fetchone()
-    return int(row[0]) if row else 0
 
 
 def drop(connection: Connection, month: Month, before: datetime) -> int | None:
     """Drop the partitions of a month, of facts and calls alike; how many calls that were.
 
-    None if it cannot be done now: a call in it must stay after all, somebody reads calls all the time, there is too
-    much to look through while writers wait, or this user does not own the tables.
+    None if it cannot be done now: a call in it must stay after all, somebody reads calls all the time, or there is too
+    much to look through while writers wait.
     """
 
     def work(cursor: Cursor) -> int | None:
         cursor.execute(f"SET LOCAL statement_timeout = '{_LOOK}'")
         try:
-            calls = _droppable(cursor, month.first, before)
+            return _bigint(cursor.execute("SELECT cdr.drop_expired_month(%s, %s)", [month.first, before]))
         except psycopg.errors.QueryCanceled:
             raise _TooMuch from None
-        if calls is not None:
-            for parent in ("fact", "call"):  # in the order in which the merge touches them
-                cursor.execute(_DROP.format(parent=parent, first=month.first).encode())
-        return calls
 
     try:
         return gate.closed(connection, work, _TRIES)
-    except (DatabaseConflict, DatabaseRefused, _TooMuch):
+    except (DatabaseConflict, _TooMuch):
         return None
+
+
+def _bigint(cursor: Cursor) -> int | None:
+    row = cursor.fetchone()
+    assert row is not None
+    number: int | None = row[0]
+    return number
 
 
 # Row by row -------------------------------------------------------------------------------------------------------
@@ -137,7 +124,11 @@ DROP TABLE IF EXISTS pg_temp.expiring;
 CREATE TEMPORARY TABLE expiring (id_time timestamptz, call_id text COLLATE "C", PRIMARY KEY (id_time, call_id))
 """
 
-_FILL = f"INSERT INTO pg_temp.expiring SELECT c.id_time, c.call_id FROM cdr.call c WHERE {_EXPIRED}"
+_FILL = f"""
+INSERT INTO pg_temp.expiring SELECT c.id_time, c.call_id FROM cdr.call c WHERE {_EXPIRED} AND NOT {_GOES_ON}
+"""
+
+_GOING_ON = f"SELECT count(*) FROM cdr.call c WHERE {_EXPIRED} AND {_GOES_ON}"
 
 _NEXT = """
 SELECT call_id, id_time FROM pg_temp.expiring WHERE (id_time, call_id) > (%s, %s)
@@ -146,18 +137,7 @@ ORDER BY id_time, call_id LIMIT %s
 
 _KEYS = "unnest(%(ids)s::text[], %(times)s::timestamptz[]) k (call_id, id_time)"
 
-_DELETE = f"""
-WITH doomed AS (
-    SELECT c.call_id, c.id_time FROM {_KEYS} CROSS JOIN LATERAL (
-        SELECT * FROM cdr.call c WHERE c.call_id = k.call_id AND c.id_time = k.id_time AND within(c) OFFSET 0 FOR UPDATE
-    ) c WHERE {_EXPIRED} AND NOT {HELD}
-), facts AS (
-    DELETE FROM cdr.fact f USING doomed d WHERE f.call_id = d.call_id AND f.id_time = d.id_time AND within(f)
-), calls AS (
-    DELETE FROM cdr.call c USING doomed d WHERE c.call_id = d.call_id AND c.id_time = d.id_time AND within(c)
-)
-SELECT call_id, id_time FROM doomed
-"""
+_DELETE = "SELECT call_id, id_time FROM cdr.delete_expired(%(ids)s::text[], %(times)s::timestamptz[], %(before)s)"
 
 _DONE = f"DELETE FROM pg_temp.expiring e USING {_KEYS} WHERE e.call_id = k.call_id AND e.id_time = k.id_time"
 
@@ -167,6 +147,12 @@ def collect(connection: Connection, before: datetime) -> int:
     with translate(name_of(connection)), connection.transaction():
         connection.execute(_COLLECT)
         return connection.execute(_FILL, {"before": before}).rowcount
+
+
+def going_on(connection: Connection, before: datetime) -> int:
+    """How many calls are as old, and stay because they go on."""
+    with translate(name_of(connection)), connection.transaction():
+        return _bigint(connection.execute(_GOING_ON, {"before": before})) or 0
 
 
 def delete(connection: Connection, before: datetime, page: int = PAGE) -> Iterator[int]:
@@ -195,7 +181,7 @@ class _Page:
         ids, times = zip(*self.keys, strict=True)
         values = {"ids": list(ids), "times": list(times), "before": self.before}
         cursor.execute(merge.SETTINGS)
-        gone = cursor.execute(merge.within(_DELETE, times).encode(), values, prepare=False).fetchall()
+        gone = cursor.execute(_DELETE, values, prepare=False).fetchall()
         cursor.execute(_DONE, {"ids": [row[0] for row in gone], "times": [row[1] for row in gone]})
         return len(gone)
 

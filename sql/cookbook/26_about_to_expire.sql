@@ -5,7 +5,8 @@
 -- Example: today=2032-01-10 keep=P7Y ahead=P1M zone=UTC
 --
 -- Give the keep of your cdr.toml. The age of a call counts from its start, else from its end, else from the time in
--- its id, else from when it was first seen. What would be deleted right now: cdr retention apply --dry-run.
+-- its id, else from when it was first seen. One that its recorder still lists (cdr.listed_call) stays, too. What would
+-- be deleted right now: cdr retention apply --dry-run.
 \ir defaults.psql
 \if :{?today} \else \set today 'today' \endif
 \if :{?keep} \else \set keep 'P7Y' \endif

@@ -13,7 +13,10 @@ from support.command import Here, Result
 from support.postgres import Server
 from support.retention import CLERK, OLD, YOUNG, Archive, make
 
+from etl import config
 from etl.calls.ids import UNTIMED
+from etl.cli.archive import opened
+from etl.cli.audited import audited
 from etl.jobs.retention import apply
 from etl.lake.folder import WHOLE
 from etl.lake.manifest import File, Manifest
@@ -165,6 +168,21 @@ def test_exports_of_the_limits_own_month_are_named_if_they_show_what_was_deleted
     (tmp_path / WHOLE).write_text(Manifest(False, "0004", *span, YOUNG, tuple(files)).dump())
     note_export(archive, tmp_path, socket.gethostname(), YOUNG)
     assert [copy.files for copy in apply(archive.conn, limit, CLERK).copies] == [(files[0].path,)]
+
+
+def test_what_a_command_came_to_is_noted_though_its_connection_was_lost(
+    archive: Archive, cdr: Cdr, tmp_path: Path
+) -> None:
+    """A row of the audit belongs to the session that wrote it: another row tells, and names the first."""
+    with opened(config.load(tmp_path / "cdr.toml")) as found, audited(found, "rebuild", {"recorder": None}) as effect:
+        effect["calls"] = 3
+        others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'cdr'"
+        assert archive.rows(f"SELECT count(pg_terminate_backend(pid)) FROM ({others}) o") == [(1,)]
+    rows = archive.rows("SELECT id, action, target, effect FROM cdr.audit ORDER BY id")
+    assert [row[1:] for row in rows] == [
+        ("rebuild", {"recorder": None}, {}),
+        ("rebuild", {"recorder": None, "began_in": rows[0][0]}, {"calls": 3}),
+    ]
 
 
 def test_every_maintenance_command_leaves_its_mark(archive: Archive, cdr: Cdr, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_nothing_personal_is_left_and_the_rest_stays(archive: Archive) -> None:
 def test_ids_of_other_systems_are_erased_and_no_party_is_looked_for_in_them(archive: Archive) -> None:
     """They can hold a number, an address or the meeting's id; and a platform that counts its calls has the call of
     somebody else under the number of an extension."""
-    ids = {
+    ids: dict[str, Any] = {
         "native_call_id": "sip:1000@10.0.0.1",
         "native_id": "sip:1000@10.0.0.1|2",
         "platform_call_id": "meeting-7",

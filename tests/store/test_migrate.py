@@ -82,6 +82,10 @@ SELECT p.oid::regprocedure::text, pg_get_functiondef(p.oid), obj_description(p.o
     p.proowner
 FROM pg_proc p WHERE p.pronamespace IN ('cdr'::regnamespace, 'report'::regnamespace)
 UNION ALL
+SELECT t.tgrelid::regclass || '.' || t.tgname, pg_get_triggerdef(t.oid), t.tgenabled::text, NULL, 0
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace = 'cdr'::regnamespace AND NOT t.tgisinternal
+UNION ALL
 SELECT a.attrelid::regclass || '.' || a.attname, format_type(a.atttypid, a.atttypmod),
     col_description(a.attrelid, a.attnum), a.attacl::text, 0
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -106,6 +110,17 @@ def test_all_files_of_sql_can_be_applied_again_and_change_nothing(
 def test_the_checksums_that_are_stored_are_those_of_the_files(tables: Query) -> None:
     stored: dict[str, str] = dict(tables("SELECT name, checksum FROM cdr.sql_file"))
     assert stored == {name: sha256(content.encode()).hexdigest() for name, content in migrate.sql_files().items()}
+
+
+def test_a_check_names_the_files_that_are_not_applied_as_they_are_here(database: str, conn: Connection) -> None:
+    """It said that all was as expected, while functions that this version calls were missing."""
+    with conn.transaction():
+        conn.execute("UPDATE cdr.sql_file SET checksum = 'old' WHERE name = 'retention.sql'")
+        conn.execute("INSERT INTO cdr.sql_file (name, checksum) VALUES ('a_file_of_once.sql', 'old')")
+    (said,) = migrate.check(database)
+    assert said == "not applied as they are here: sql/a_file_of_once.sql, sql/retention.sql: run 'cdr db upgrade'"
+    migrate.upgrade(database)
+    assert migrate.check(database) == []
 
 
 def test_a_view_that_somebody_changed_by_hand_is_what_its_file_says_once_it_is_applied(

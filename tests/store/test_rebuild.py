@@ -89,6 +89,38 @@ def test_a_record_that_counts_as_unfinished_today_moves_to_its_kind(
     assert read_rows(conn)["3"] == merge([fact for fact in again if fact.call_id == "3"])
 
 
+@pytest.mark.parametrize("today", [Kind.DETAIL, Kind.UNFINISHED])
+@pytest.mark.parametrize("seconds", [(60, 120), (120, 60)])
+def test_records_that_become_of_one_kind_keep_the_values_of_the_one_observed_last(
+    conn: Connection, writer: Writer, read_rows: Rows, make_fact: MakeFact, today: Kind, seconds: tuple[int, int]
+) -> None:
+    """What was read of the one was written to the other, which had its kind already."""
+    facts = [
+        make_fact(kind, second, call_id="a", element=kind.encode(), values={"source_name": f"{kind}"})
+        for kind, second in zip((Kind.DETAIL, Kind.UNFINISHED), seconds, strict=True)
+    ]
+    writer.write(Batch(facts=facts))
+    again = [replace(fact, kind=today, values={**fact.values, "agent_id": "1"}) for fact in facts]
+    done = last(rebuild(conn, rereading(again)))
+    assert read_rows(conn)["a"] == merge(again)
+    assert (done.facts_changed, done.calls_changed) == (1, 1)
+    assert last(rebuild(conn, rereading(again))).facts_changed == 0
+
+
+def test_records_that_change_places_keep_what_each_of_them_says(
+    conn: Connection, writer: Writer, read_rows: Rows, make_fact: MakeFact
+) -> None:
+    other = {Kind.DETAIL: Kind.UNFINISHED, Kind.UNFINISHED: Kind.DETAIL}
+    facts = [
+        make_fact(kind, second, call_id="a", element=kind.encode(), values={"source_name": f"{kind}"})
+        for kind, second in ((Kind.DETAIL, 60), (Kind.UNFINISHED, 120))
+    ]
+    writer.write(Batch(facts=facts))
+    again = [replace(fact, kind=other[fact.kind]) for fact in facts]
+    assert last(rebuild(conn, rereading(again))).facts_changed == 2
+    assert read_rows(conn)["a"] == merge(again)
+
+
 def test_what_cannot_be_read_any_more_stays_as_it_was(conn: Connection, tables: Query, archived: list[Fact]) -> None:
     before = tables(VERSIONS)
     assert last(rebuild(conn, rereading([]))) == Rebuilt(calls=10, facts=20, unreadable=20)
