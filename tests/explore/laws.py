@@ -40,6 +40,7 @@ class Laws:
         self._interpreter = Interpreter(settings(self.stage.hosts[0].root))
         self._told: dict[tuple[UUID, int], Interpreted] = {}
         self.stage.archive.on_entered = self.entered
+        self.stage.archive.on_covered = self.covered
 
     def see(self, holds: bool, breach: str, *, excused: bool = False) -> None:
         """Count an obligation."""
@@ -66,6 +67,27 @@ class Laws:
             self.see(asked, f"{name(call.id)} is lost, though the recorder never said that it does not know it")
         elif row.state is not State.ONGOING:
             self.see(bool(kinds & {Kind.END, *FINISHED}), f"{name(call.id)} is {row.state.value} without an end")
+
+    def covered(self, state: SessionState) -> None:
+        """Coverage travels with the data (G4): what it claims is archived at that very moment."""
+        host = self._host(state)
+        if host.steps:
+            return
+        archive = self.stage.archive.facts
+        for piece in coverage.covered(state, MARGIN)[-1:]:
+            breach = f"session {str(state.id)[:8]} covers {piece.start:%H:%M:%S.%f} to {piece.end:%H:%M:%S.%f} already"
+            for told in self.stage.recorder.told:
+                if piece.start <= host.shown(told.at) < piece.end:
+                    known = any(fact.kind == told.kind for fact in archive.get(told.call, ()))
+                    self.see(known, f"{breach}, and the {told.kind} of {name(told.call)} is not archived")
+            for call in self._going_on(piece.start, host):
+                self.see(call.id in archive, f"{breach}, and {name(call.id)}, which went on then, is not archived")
+
+    def _going_on(self, moment: datetime, host: Host) -> Iterator[Call]:
+        for call in self.stage.recorder.calls.values():
+            over = call.ended if call.ended is not None else call.forgotten_at
+            if host.shown(call.began) < moment and (over is None or host.shown(over) > moment):
+                yield call
 
     # When all is well again
 
@@ -209,11 +231,9 @@ class Laws:
             host = self._host(state)
             known = {call_id for call_id, _ in heard[state.id]}
             for piece in () if host.steps else coverage.covered(state, MARGIN):
-                for call in self.stage.recorder.calls.values():
-                    over = call.ended if call.ended is not None else call.forgotten_at
-                    if host.shown(call.began) < piece.start and (over is None or host.shown(over) > piece.start):
-                        breach = f"session {str(state.id)[:8]} covers the time from {piece.start:%H:%M:%S.%f} on"
-                        self.see(call.id in known, f"{breach} and does not know {name(call.id)}, which went on then")
+                for call in self._going_on(piece.start, host):
+                    breach = f"session {str(state.id)[:8]} covers the time from {piece.start:%H:%M:%S.%f} on"
+                    self.see(call.id in known, f"{breach} and does not know {name(call.id)}, which went on then")
 
     def _heard(self) -> dict[UUID, set[tuple[str, str]]]:
         heard: dict[UUID, set[tuple[str, str]]] = defaultdict(set)
