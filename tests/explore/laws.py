@@ -13,7 +13,7 @@ from uuid import UUID
 from explore.disk import Folder
 from explore.recorder import Call, Told
 from explore.stage import Stage, settings
-from explore.world import Host
+from explore.world import Host, Step
 from support.merge_oracle import Row, merge
 
 from etl.calls import coverage, gaps
@@ -25,6 +25,9 @@ from etl.model import FINISHED, Draft, Entry, Interval, Kind, State, What
 MARGIN = timedelta(seconds=1)
 FRESH = timedelta(seconds=12)
 """A session on a healthy connection has covered all but so much: a keep-alive or probe, the margin, and a little."""
+
+NOTED_WITHIN = 15.0
+"""Seconds within which a process that lives on has noted a step of its clock: longer than any stands still."""
 
 
 @dataclass
@@ -257,13 +260,16 @@ class Laws:
             if step.after <= moment <= step.before:
                 if told.at <= step.at <= opened:
                     return True
-                if told.at >= step.at and not self._noted(state, step.before):
+                if told.at >= step.at and not self._noted(state, step):
                     return True
         return False
 
-    def _noted(self, state: SessionState, before: datetime) -> bool:
-        """Whether the journal of this session has the step."""
-        entries = self._entries(self.stage.disks.kept[UUID(state.worker)])
+    def _noted(self, state: SessionState, step: Step) -> bool:
+        """Whether the journal of this session has the step, or its process had the time to note it."""
+        folder, before = self.stage.disks.kept[UUID(state.worker)], step.before
+        if folder.maker.ended_at > step.at + NOTED_WITHIN and folder.damaged_from is None:
+            return True
+        entries = self._entries(folder)
         near = timedelta(seconds=0.5)
         return any(
             each.what is What.STEPPED and abs(datetime.fromisoformat(str(each.note["from"])) - before) < near

@@ -174,7 +174,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "coverage ends with the last message, without the margin", {"etl.calls.coverage._piece": _piece_without_margin}
     ),
-    Mutant("a pause in reading is not noticed", {"etl.recorder.clock.Watch.look": _blind_watch}),
+    Mutant(
+        "neither a pause in reading nor a step of the clock is noticed", {"etl.recorder.clock.Watch.look": _blind_watch}
+    ),
     Mutant(
         "no new list is asked for after a pause",
         {"etl.worker.recorder_task.RecorderTask.interrupted": _no_list_after_pause},
