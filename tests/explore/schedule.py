@@ -91,7 +91,7 @@ _BLOWS: dict[Do, tuple[int, float, float]] = {
     Do.KILL: (8, 0.1, 8),
     Do.STOP: (3, 0.1, 6),
     Do.FREEZE: (6, 0.5, 9),
-    Do.CLOCK: (5, -30, 30),
+    Do.CLOCK: (6, -30, 15),
     Do.DATABASE_AWAY: (5, 0.5, 12),
     Do.DATABASE_CUT: (3, 0, 0),
     Do.LOST_ANSWER: (3, 0, 0),
