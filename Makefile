@@ -11,6 +11,12 @@ SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns kills reliability points lock clean
 
+SEEDS  ?= 1..2000
+SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign explore lock clean
+
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -58,6 +64,9 @@ kills: $(VENV)/.installed ## the worker killed by kill -9 at random moments, 200
 
 points: $(VENV)/.installed ## the worker's path and every job killed before each step that matters; an hour
 	$(BIN)/python -m tests.crash points --ledger tests/ledger
+
+explore: $(VENV)/.installed ## schedules of faults in virtual time against the laws: SEEDS=1..2000
+	$(BIN)/python -m tests.explore --seeds $(SEEDS)
 
 lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*.txt (needs uv)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \

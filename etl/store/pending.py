@@ -13,7 +13,7 @@ from etl.store.errors import translate
 _OWED = f"""
 SELECT f.recorder, f.call_id, f.first_observed_at, false
 FROM cdr.call c JOIN cdr.fact f ON f.call_id = c.call_id AND f.id_time = c.id_time AND f.kind = '{Kind.END}'
-WHERE c.state = '{State.ENDED}' AND f.recorder IS NOT NULL AND f.first_observed_at >= %(since)s
+WHERE c.state IN ('{State.ENDED}', '{State.LOST}') AND f.recorder IS NOT NULL AND f.first_observed_at >= %(since)s
 UNION ALL
 SELECT recorder, call_id, observed_at, true FROM cdr.fact
 WHERE kind = '{Kind.DETAIL}' AND recorder IS NOT NULL AND observed_at >= %(since)s AND observed_at = first_observed_at
@@ -34,7 +34,11 @@ class Owed:
 
 def owed(connection: Connection, since: datetime) -> list[Owed]:
     """Calls heard of since then that ended without a finished record, or whose first one was not asked for a second
-    time; the oldest first."""
+    time; the oldest first.
+
+    Those taken for lost among them: whoever did so may not have known yet when they ended, and the recorder may only
+    have taken its time to write the record.
+    """
     with translate(name_of(connection)), connection.transaction():
         return [Owed(*row) for row in connection.execute(_OWED, {"since": since})]
 

@@ -91,6 +91,8 @@ class Archive:
     mirror: Any = None
     on_entered: Callable[[Row], None] = lambda row: None
     """Told of every call that enters a state."""
+    on_covered: Callable[[SessionState], None] = lambda state: None
+    """Told of every session that is stored anew."""
     _rows: dict[str, Row] = field(default_factory=dict)
 
     def connect(self, process: Process) -> Connected:
@@ -196,6 +198,8 @@ class MemoryWriter:
         for row in entered:
             archive.world.say(f"archive: call {int(row.call_id[:8], 16)} is {row.state.value}")
             archive.on_entered(row)
+        for state in batch.sessions:
+            archive.on_covered(state)
         done = tuple(Completed(row.call_id, row.recorder) for row in entered if row.state is State.COMPLETE)
         return Written(completed=done)
 
@@ -352,7 +356,7 @@ def owed(connection: Connected, since: datetime) -> list[Owed]:
     for call_id, row in archive.rows().items():
         kept = keep(archive.facts[call_id])
         end, detail = kept.get(Kind.END), kept.get(Kind.DETAIL)
-        if row.state is State.ENDED and end and end.fact.recorder and end.first_observed_at >= since:
+        if row.state in (State.ENDED, State.LOST) and end and end.fact.recorder and end.first_observed_at >= since:
             found.append(Owed(end.fact.recorder, call_id, end.first_observed_at, refetch=False))
         if detail and detail.fact.recorder and detail.fact.observed_at == detail.first_observed_at >= since:
             found.append(Owed(detail.fact.recorder, call_id, detail.first_observed_at, refetch=True))

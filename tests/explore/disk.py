@@ -44,6 +44,9 @@ class Folder:
     times: list[float] = field(default_factory=list)
     damaged_from: int | None = None
 
+    def __post_init__(self) -> None:
+        self.maker = self.owner
+
     @property
     def readable(self) -> list[Entry]:
         return self.entries if self.damaged_from is None else self.entries[: self.damaged_from - 1]

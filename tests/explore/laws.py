@@ -13,7 +13,7 @@ from uuid import UUID
 from explore.disk import Folder
 from explore.recorder import Call, Told
 from explore.stage import Stage, settings
-from explore.world import Host
+from explore.world import Host, Step
 from support.merge_oracle import Row, merge
 
 from etl.calls import coverage, gaps
@@ -25,6 +25,9 @@ from etl.model import FINISHED, Draft, Entry, Interval, Kind, State, What
 MARGIN = timedelta(seconds=1)
 FRESH = timedelta(seconds=12)
 """A session on a healthy connection has covered all but so much: a keep-alive or probe, the margin, and a little."""
+
+NOTED_WITHIN = 15.0
+"""Seconds within which a process that lives on has noted a step of its clock: longer than any stands still."""
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Laws:
         self._interpreter = Interpreter(settings(self.stage.hosts[0].root))
         self._told: dict[tuple[UUID, int], Interpreted] = {}
         self.stage.archive.on_entered = self.entered
+        self.stage.archive.on_covered = self.covered
 
     def see(self, holds: bool, breach: str, *, excused: bool = False) -> None:
         """Count an obligation."""
@@ -66,6 +70,27 @@ class Laws:
             self.see(asked, f"{name(call.id)} is lost, though the recorder never said that it does not know it")
         elif row.state is not State.ONGOING:
             self.see(bool(kinds & {Kind.END, *FINISHED}), f"{name(call.id)} is {row.state.value} without an end")
+
+    def covered(self, state: SessionState) -> None:
+        """Coverage travels with the data (G4): what it claims is archived at that very moment."""
+        host = self._host(state)
+        if host.steps:
+            return
+        archive = self.stage.archive.facts
+        for piece in coverage.covered(state, MARGIN)[-1:]:
+            breach = f"session {str(state.id)[:8]} covers {piece.start:%H:%M:%S.%f} to {piece.end:%H:%M:%S.%f} already"
+            for told in self.stage.recorder.told:
+                if piece.start <= host.shown(told.at) < piece.end:
+                    known = any(fact.kind == told.kind for fact in archive.get(told.call, ()))
+                    self.see(known, f"{breach}, and the {told.kind} of {name(told.call)} is not archived")
+            for call in self._going_on(piece.start, host):
+                self.see(call.id in archive, f"{breach}, and {name(call.id)}, which went on then, is not archived")
+
+    def _going_on(self, moment: datetime, host: Host) -> Iterator[Call]:
+        for call in self.stage.recorder.calls.values():
+            over = call.ended if call.ended is not None else call.forgotten_at
+            if host.shown(call.began) < moment and (over is None or host.shown(over) > moment):
+                yield call
 
     # When all is well again
 
@@ -209,11 +234,9 @@ class Laws:
             host = self._host(state)
             known = {call_id for call_id, _ in heard[state.id]}
             for piece in () if host.steps else coverage.covered(state, MARGIN):
-                for call in self.stage.recorder.calls.values():
-                    over = call.ended if call.ended is not None else call.forgotten_at
-                    if host.shown(call.began) < piece.start and (over is None or host.shown(over) > piece.start):
-                        breach = f"session {str(state.id)[:8]} covers the time from {piece.start:%H:%M:%S.%f} on"
-                        self.see(call.id in known, f"{breach} and does not know {name(call.id)}, which went on then")
+                for call in self._going_on(piece.start, host):
+                    breach = f"session {str(state.id)[:8]} covers the time from {piece.start:%H:%M:%S.%f} on"
+                    self.see(call.id in known, f"{breach} and does not know {name(call.id)}, which went on then")
 
     def _heard(self) -> dict[UUID, set[tuple[str, str]]]:
         heard: dict[UUID, set[tuple[str, str]]] = defaultdict(set)
@@ -237,13 +260,16 @@ class Laws:
             if step.after <= moment <= step.before:
                 if told.at <= step.at <= opened:
                     return True
-                if told.at >= step.at and not self._noted(state, step.before):
+                if told.at >= step.at and not self._noted(state, step):
                     return True
         return False
 
-    def _noted(self, state: SessionState, before: datetime) -> bool:
-        """Whether the journal of this session has the step."""
-        entries = self._entries(self.stage.disks.kept[UUID(state.worker)])
+    def _noted(self, state: SessionState, step: Step) -> bool:
+        """Whether the journal of this session has the step, or its process had the time to note it."""
+        folder, before = self.stage.disks.kept[UUID(state.worker)], step.before
+        if folder.maker.ended_at > step.at + NOTED_WITHIN and folder.damaged_from is None:
+            return True
+        entries = self._entries(folder)
         near = timedelta(seconds=0.5)
         return any(
             each.what is What.STEPPED and abs(datetime.fromisoformat(str(each.note["from"])) - before) < near

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -57,10 +57,9 @@ def table(mutants: Sequence[Mutant], seeds: int) -> Iterator[Line]:
 
 def hunted(mutant: Mutant, seeds: int) -> Line:
     """Explore a mutant from seed 1 on, until a law breaks."""
-    patches = mutant.broken()
-    for each in patches:
-        each.__enter__()
-    try:
+    with ExitStack() as broken:
+        for each in mutant.broken():
+            broken.enter_context(each)
         with installed() as folder:
             for seed in range(1, seeds + 1):
                 outcome = explore(draw(seed), folder)
@@ -68,9 +67,6 @@ def hunted(mutant: Mutant, seeds: int) -> Line:
                     return Line(mutant, seed, outcome.broken[0])
                 if seed % 50 == 0:
                     gc.collect()
-    finally:
-        for each in reversed(patches):
-            each.__exit__(None, None, None)
     return Line(mutant, seeds)
 
 
@@ -159,10 +155,6 @@ def _drops_the_cut(self: Any, reason: str) -> Any:
     return ()
 
 
-def _settings(name: str, value: Any) -> dict[str, Any]:
-    return {name: value}
-
-
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "coverage counts from the confirmation on, before the list", {"etl.calls.coverage.subscribed": _counts_at_once}
@@ -174,7 +166,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "coverage ends with the last message, without the margin", {"etl.calls.coverage._piece": _piece_without_margin}
     ),
-    Mutant("a pause in reading is not noticed", {"etl.recorder.clock.Watch.look": _blind_watch}),
+    Mutant(
+        "neither a pause in reading nor a step of the clock is noticed", {"etl.recorder.clock.Watch.look": _blind_watch}
+    ),
     Mutant(
         "no new list is asked for after a pause",
         {"etl.worker.recorder_task.RecorderTask.interrupted": _no_list_after_pause},

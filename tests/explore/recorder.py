@@ -266,8 +266,12 @@ class Recorder:
         self.garbage.append((self.world.now, data, frozenset(numbers)))
 
     def drop(self, *, torn: bool) -> None:
-        self.world.say(f"recorder: {'tears down' if torn else 'closes'} all connections")
-        for line in list(self.lines.values()):
+        """All connections, or only those of subscribers: an answer that is under way still comes then."""
+        lines, which = list(self.lines.values()), "all connections"
+        if self.world.dice.random() < 0.5:
+            lines, which = [self.lines[number] for number in self.subscribers], "the subscriptions"
+        self.world.say(f"recorder: {'tears down' if torn else 'closes'} {which}")
+        for line in lines:
             if torn:
                 line.reset()
             else:

@@ -50,7 +50,6 @@ class Log(structlog.BoundLoggerBase):
 @contextmanager
 def installed() -> Iterator[Path]:
     """The places where the product meets the machine lead into worlds; yields a folder for them."""
-    structlog.configure(wrapper_class=Log, cache_logger_on_first_use=False)
     shared = Path("/dev/shm")
     try:
         with (
@@ -64,6 +63,7 @@ def installed() -> Iterator[Path]:
 
 def explore(schedule: Schedule, folder: Path, database: str | None = None) -> Outcome:
     """Let a schedule happen and judge it. With the URL of a `database`, which is emptied, that must always agree."""
+    structlog.configure(wrapper_class=Log, cache_logger_on_first_use=False)
     stage = Stage(schedule, folder)
     laws = Laws(stage)
     world = stage.world

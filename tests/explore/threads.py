@@ -96,7 +96,7 @@ class Thread:
         args: Sequence[Any] = (),
         daemon: bool = True,
     ) -> None:
-        self._target = lambda: target(*args)
+        self._target: Callable[[], None] = lambda: target(*args)
         self._begun = False
         self._over = Event()
 

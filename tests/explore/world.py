@@ -143,6 +143,7 @@ class Process:
         self.name = name
         self.host = host
         self.dead = False
+        self.ended_at = float("inf")
         self.frozen = False
         self.loop = Loop(self)
         self.closers: list[Callable[[], None]] = []
@@ -209,6 +210,7 @@ class Process:
         if self.dead:
             return
         self.dead = True
+        self.ended_at = self.world.now
         self.frozen = False
         for close in self.closers:
             close()

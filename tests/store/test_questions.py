@@ -93,6 +93,17 @@ def test_owed_are_ended_calls_without_a_record_and_records_asked_for_once(
     ]
 
 
+def test_a_call_taken_for_lost_before_its_end_was_loaded_was_never_asked_for_again(
+    conn: Connection, writer: Writer, make_fact: MakeFact
+) -> None:
+    """A run found it neither listed nor known, while the worker that had heard its end lagged, and then died."""
+    writer.write(Batch(facts=[make_fact(Kind.START, 1, call_id="early"), make_fact(Kind.ABSENT, 12, call_id="early")]))
+    assert pending.owed(conn, at(5)) == [], "nobody has heard its end"
+    writer.write(Batch(facts=[make_fact(Kind.END, 10, call_id="early")]))
+    assert pending.owed(conn, at(5)) == [pending.Owed("ny-1", "early", at(10), refetch=False)]
+    assert pending.owed(conn, at(11)) == [], "it was asked for long enough"
+
+
 def test_counts_are_by_recorder_and_state(conn: Connection, writer: Writer, make_fact: MakeFact) -> None:
     writer.write(
         Batch(
