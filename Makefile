@@ -8,7 +8,7 @@ FOR    ?= 60s
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign lock clean
+.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign fuzz lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ bench-loaders: $(VENV)/.installed ## 100,000 files by us and by general loaders,
 campaign: $(VENV)/.installed ## worker, database and simulators with faults against an oracle: SEED=1 FOR=60s
 	$(BIN)/python -m tests.campaign --seed $(SEED) --for $(FOR)
 
+fuzz: $(VENV)/.fuzz ## foreign bytes at every entry, guided by coverage; installs atheris: FOR=60s for each target, TARGET=framing
+	$(BIN)/python -m tests.fuzz run --seed $(SEED) --for $(FOR) $(TARGET)
+
 lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*.txt (needs uv)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	    --python-version 3.11 --all-extras pyproject.toml -o requirements.txt
@@ -51,6 +54,8 @@ lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*
 	    --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements-dev.txt
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	    --python-version 3.11 --group spark -o requirements-spark.txt
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
+	    --python-version 3.11 --group fuzz -o requirements-fuzz.txt
 	for loader in dlt pipelinewise; do \
 	    uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	        --python-version 3.11 benchmarks/loaders/$$loader.in -o benchmarks/loaders/$$loader.txt; \
@@ -67,6 +72,10 @@ $(VENV)/.dependencies: requirements-dev.txt
 
 $(VENV)/.spark: requirements-spark.txt $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $<
+	@touch $@
+
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)

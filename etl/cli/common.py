@@ -135,11 +135,14 @@ def moment(text: str | None, zone: ZoneInfo | None = None) -> datetime | None:
         raise UsageError(f'"{text}" is not a time; write ISO 8601, such as 2026-03-01T08:00+01:00') from None
     if read.year < EARLIEST:
         raise _out_of_range(text)
-    if read.tzinfo is None:
-        try:
+    local = read.tzinfo is None
+    try:
+        if local:
             read = read.astimezone() if zone is None else read.replace(tzinfo=zone)
-        except (OverflowError, ValueError):  # at the end of the calendar a zone leads beyond it
-            raise _out_of_range(text) from None
+        read.astimezone(UTC)
+    except (OverflowError, ValueError):  # at the end of the calendar a zone leads beyond it
+        raise _out_of_range(text) from None
+    if local:
         where = zone.key if zone else "this machine's zone"
         note(f"{text} is read in {where}: {read.isoformat()}")
     return read

@@ -89,7 +89,7 @@ class HistoryClient:
         patience: Patience = Patience(),  # noqa: B008 - immutable
     ) -> None:
         self._settings = settings
-        self._exchange = Exchange(settings, limit, patience, now)
+        self._exchange = Exchange(settings, limit, patience, now, self._clean)
         self._sleep = sleep
         self._dialect = Dialect()
         self._parser = new_parser()
@@ -257,10 +257,13 @@ class HistoryClient:
         return _Trouble(NotUnderstood(told, _kept(answer.received_at, failure.reason, answer.body)))
 
     def _cleaned(self, failure: Failure) -> Failure:
+        return replace(failure, text=self._clean(failure.text))
+
+    def _clean(self, text: str) -> str:
         """The source's text on one line, not too long, and without our secrets, should it repeat them."""
         kept = (self._settings.api_key, self._settings.password)
         secrets = [self._token, *(each.get_secret_value() for each in kept if each is not None)]
-        return replace(failure, text=redacted(failure.text, secrets, self._settings.username or "")[:LONGEST_TEXT])
+        return redacted(text, secrets, self._settings.username or "")[:LONGEST_TEXT]
 
 
 def _kept(received_at: datetime, reason: str, body: bytes, **note: Json) -> Quarantined:

@@ -14,7 +14,7 @@ from lxml import etree
 
 from etl.model import Record
 from etl.protocol.dialect import Dialect
-from etl.protocol.records import BadRecord, local_name, own_text, read_record
+from etl.protocol.records import BadRecord, attributes, local_name, own_text, read_record
 
 _UUID = re.compile(r"\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?", re.IGNORECASE)
 _TOKEN = "token"  # noqa: S105 - the name of an attribute
@@ -138,7 +138,7 @@ def _nameless(elements: list[etree._Element], dialect: Dialect) -> list[etree._E
 def _held(element: etree._Element) -> dict[str, str]:
     """The texts that stand in an element, as attributes or as children, by name."""
     texts = [(local_name(child), own_text(child)) for child in element if not len(child)]
-    texts += [(str(key).rpartition("}")[2], str(value).strip()) for key, value in element.items()]
+    texts += [(key.rpartition("}")[2], value.strip()) for key, value in attributes(element)]
     return {name: text for name, text in reversed(texts) if text}
 
 

@@ -103,8 +103,7 @@ class Endpoints:
         if method not in ("GET", "HEAD"):
             return _send(start, "405 Method Not Allowed", "text/plain", "only GET and HEAD\n")
         if path == "/metrics":
-            found: Iterable[bytes] = self._metrics(environ, start)
-            return found
+            return self._measured(environ, start)
         if path == "/healthz":
             return _send(start, "200 OK", "text/plain", "alive\n")
         if path == "/readyz":
@@ -112,6 +111,15 @@ class Endpoints:
         if path == "/":
             return _send(start, "200 OK", "text/html", _page(self._readiness()))
         return _send(start, "404 Not Found", "text/plain", "try /, /metrics, /healthz or /readyz\n")
+
+    def _measured(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """The metrics in the format that is asked for; in the usual one where what is asked for makes no sense."""
+        found: Iterable[bytes]
+        try:
+            found = self._metrics(environ, start)
+        except (TypeError, ValueError):
+            found = self._metrics({**environ, "HTTP_ACCEPT": "", "QUERY_STRING": ""}, start)
+        return found
 
     def _ready(self, start: Callable[..., Any]) -> Iterable[bytes]:
         obstacles = self._readiness().obstacles
