@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from etl.config import duration
 from etl.errors import UsageError
 from etl.model import Interval
 
@@ -120,6 +121,16 @@ def safe(value: object) -> str:
     if isinstance(value, datetime):
         text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def seconds_of(text: str | None) -> float | None:
+    """The time of `--for` in seconds. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return duration(text).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"--for {text}: {error}") from None
 
 
 def moment(text: str | None, zone: ZoneInfo | None = None) -> datetime | None:
