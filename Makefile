@@ -9,13 +9,7 @@ RUNS   ?= 200
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns kills reliability points lock clean
-
-SEEDS  ?= 1..2000
-SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
-
-.DEFAULT_GOAL := help
-.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign explore lock clean
+.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns kills points explore fuzz reliability lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,8 +45,8 @@ bench-loaders: $(VENV)/.installed ## 100,000 files by us and by general loaders,
 campaign: $(VENV)/.installed ## worker, database and simulators with faults against an oracle: SEED=1 FOR=60s
 	$(BIN)/python -m tests.campaign --seed $(SEED) --for $(FOR)
 
-SEEDS ?= 1000..1199
 SIDE_BY_SIDE ?= 4
+campaigns: SEEDS ?= 1000..1199
 campaigns: $(VENV)/.installed ## many of them, each seed once for this code: SEEDS=1000..1199 FOR=60s SIDE_BY_SIDE=4
 	$(BIN)/python -m tests.campaign many --seeds $(SEEDS) --for $(FOR) --side-by-side $(SIDE_BY_SIDE)
 
@@ -65,8 +59,12 @@ kills: $(VENV)/.installed ## the worker killed by kill -9 at random moments, 200
 points: $(VENV)/.installed ## the worker's path and every job killed before each step that matters; an hour
 	$(BIN)/python -m tests.crash points --ledger tests/ledger
 
+explore: SEEDS ?= 1..2000
 explore: $(VENV)/.installed ## schedules of faults in virtual time against the laws: SEEDS=1..2000
 	$(BIN)/python -m tests.explore --seeds $(SEEDS)
+
+fuzz: $(VENV)/.fuzz ## foreign bytes at every entry, guided by coverage; installs atheris: FOR=60s for each target, TARGET=framing
+	$(BIN)/python -m tests.fuzz run --seed $(SEED) --for $(FOR) $(TARGET)
 
 lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*.txt (needs uv)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
@@ -75,6 +73,8 @@ lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*
 	    --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements-dev.txt
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	    --python-version 3.11 --group spark -o requirements-spark.txt
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
+	    --python-version 3.11 --group fuzz -o requirements-fuzz.txt
 	for loader in dlt pipelinewise; do \
 	    uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	        --python-version 3.11 benchmarks/loaders/$$loader.in -o benchmarks/loaders/$$loader.txt; \
@@ -91,6 +91,10 @@ $(VENV)/.dependencies: requirements-dev.txt
 
 $(VENV)/.spark: requirements-spark.txt $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r $<
+	@touch $@
+
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)

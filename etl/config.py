@@ -36,6 +36,10 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)", re.IGNORECASE)
 _POWERS = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+LONGEST = timedelta(days=36_525)
+"""A century: a longer wait is a mistake, and a time so far off may lie outside of the calendar."""
+LARGEST = 10**18
+"""Bytes; no disk is larger, and SQLite counts no further than nine times as many."""
 
 
 def duration(value: object) -> timedelta:
@@ -45,24 +49,38 @@ def duration(value: object) -> timedelta:
         return value
     if match is None:
         raise ValueError('write a number and a unit, such as "500ms", "10s", "5m", "2h" or "7d"')
-    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > LONGEST.total_seconds():
+        raise ValueError("is longer than a century")
+    return timedelta(seconds=seconds)
 
 
 def size(value: object) -> int:
     """Read `64MB` (powers of 1000) or `64MiB` (powers of 1024) as bytes; raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
+        return _possible(value)
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError('write a number and a unit, such as "64MB", "10GB" or "1GiB"')
     unit = match[2].lower()
-    return int(float(match[1]) * (1024 if "i" in unit else 1000) ** _POWERS[unit[0]])
+    return _possible(float(match[1]) * (1024 if "i" in unit else 1000) ** _POWERS[unit[0]])
+
+
+def _possible(size: float) -> int:
+    if not 0 <= size <= LARGEST:
+        raise ValueError(f"must be from 0 to {LARGEST} bytes")
+    return int(size)
+
+
+_LONGEST_ZONE = 100
 
 
 def _zone(value: object) -> ZoneInfo:
     if isinstance(value, ZoneInfo):
         return value
     try:
+        if len(str(value)) > _LONGEST_ZONE:  # each part of a name would be looked for as a package
+            raise ValueError
         return ZoneInfo(str(value))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError('write an IANA zone, such as "UTC", "America/New_York" or "Europe/Budapest"') from None
@@ -102,11 +120,22 @@ def _postgres_url(value: object) -> object:
     return re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", text)
 
 
+def _path(value: Path) -> Path:
+    """With the home folder in place of `~`."""
+    if "\0" in str(value):
+        raise ValueError("a path cannot hold the character NUL")
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such user, or no home folder; write the path in full") from None
+
+
 Duration = Annotated[timedelta, BeforeValidator(lambda value: _positive(duration(value)))]
 Size = Annotated[int, BeforeValidator(lambda value: _positive(size(value)))]
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Listen = Annotated[str, AfterValidator(_listen)]
+LocalPath = Annotated[Path, AfterValidator(_path)]
 
 
 class _Table(BaseModel):
@@ -117,7 +146,7 @@ class Database(_Table):
     """Where the archive lives: a URL, or a PostgreSQL of our own under `data_dir`."""
 
     url: Annotated[SecretStr | None, BeforeValidator(_postgres_url)] = None
-    url_file: Path | None = None
+    url_file: LocalPath | None = None
     embedded: bool = False
 
     @model_validator(mode="after")
@@ -130,7 +159,7 @@ class Database(_Table):
 class Worker(_Table):
     """How the worker behaves; durations as timedelta, sizes in bytes."""
 
-    data_dir: Path = Path("var")
+    data_dir: LocalPath = Path("var")
     reconcile_every: Duration = timedelta(minutes=5)
     backfill_gaps: bool = True
     journal_limit: Size = 10 * 1000**3
@@ -149,9 +178,9 @@ class Http(_Table):
 class Tls(_Table):
     """TLS to a recorder. `ca`: trusted authority (default: the system's); `certificate`, `key`: ours."""
 
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    ca: LocalPath | None = None
+    certificate: LocalPath | None = None
+    key: LocalPath | None = None
 
     @model_validator(mode="after")
     def _pair(self) -> Tls:
@@ -193,19 +222,19 @@ class HistoryHttp(_Table):
 
     url: str = Field(repr=False)
     api_key: SecretStr | None = None
-    api_key_file: Path | None = None
+    api_key_file: LocalPath | None = None
     username: str | None = None
     password: SecretStr | None = None
-    password_file: Path | None = None
+    password_file: LocalPath | None = None
     timezone: Zone = ZoneInfo("UTC")
     delay: Duration = timedelta(minutes=15)
-    ca: Path | None = None
+    ca: LocalPath | None = None
 
 
 class HistoryFiles(_Table):
     """The history in metadata XML files."""
 
-    roots: tuple[Path, ...]
+    roots: tuple[LocalPath, ...]
     timezone: Zone = ZoneInfo("UTC")
     delay: Duration = timedelta(minutes=15)
 
@@ -314,7 +343,9 @@ def _read(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UsageError(f"{path} is not valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -334,13 +365,18 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
 
 
 def _refuse_unknown_variables(env: Mapping[str, str]) -> None:
+    """Upper or lower case makes no difference to the names, here as where they are read."""
     allowed = {*_scalar_keys(Settings), f"{PREFIX}CONFIG"}
-    unknown = sorted(name for name in env if name.startswith(PREFIX) and name.upper() not in allowed)
+    ours = sorted(name for name in env if name.upper().startswith(PREFIX))
+    unknown = [name for name in ours if name.upper() not in allowed]
     if unknown:
         raise UsageError(
             f"unknown environment variable {', '.join(unknown)}. Variables that begin with {PREFIX} set a scalar key "
             f"of the configuration ([[recorder]] entries can't be set this way): {', '.join(sorted(allowed))}"
         )
+    for name in ours:
+        if not env[name].isascii() and any("\ud800" <= char <= "\udfff" for char in env[name]):
+            raise UsageError(f"the environment variable {name} is not valid UTF-8")
 
 
 _SECRET = ("url", "key", "password")
@@ -384,7 +420,7 @@ T = TypeVar("T")
 def _anchored(value: T, base: Path) -> T:
     """The same settings with every relative path taken from `base`."""
     if isinstance(value, Path):
-        return cast("T", base / value.expanduser())
+        return cast("T", base / value)
     if isinstance(value, BaseModel):
         changed = {name: _anchored(getattr(value, name), base) for name in type(value).model_fields}
         return cast("T", value.model_copy(update=changed))

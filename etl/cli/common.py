@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from etl.config import duration
 from etl.errors import UsageError
 from etl.model import Interval
 
@@ -131,6 +132,16 @@ def safe(value: object) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def seconds_of(text: str | None) -> float | None:
+    """The time of `--for` in seconds. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return duration(text).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"--for {text}: {error}") from None
+
+
 def moment(text: str | None, zone: ZoneInfo | None = None) -> datetime | None:
     """A time from the command line: ISO 8601; without a zone in `zone`, else in the machine's, which is said.
 
@@ -144,11 +155,14 @@ def moment(text: str | None, zone: ZoneInfo | None = None) -> datetime | None:
         raise UsageError(f'"{text}" is not a time; write ISO 8601, such as 2026-03-01T08:00+01:00') from None
     if read.year < EARLIEST:
         raise _out_of_range(text)
-    if read.tzinfo is None:
-        try:
+    local = read.tzinfo is None
+    try:
+        if local:
             read = read.astimezone() if zone is None else read.replace(tzinfo=zone)
-        except (OverflowError, ValueError):  # at the end of the calendar a zone leads beyond it
-            raise _out_of_range(text) from None
+        read.astimezone(UTC)
+    except (OverflowError, ValueError):  # at the end of the calendar a zone leads beyond it
+        raise _out_of_range(text) from None
+    if local:
         where = zone.key if zone else "this machine's zone"
         note(f"{text} is read in {where}: {read.isoformat()}")
     return read

@@ -23,6 +23,8 @@ COMMANDS: Mapping[str, str] = {
     "verify": "verify.verify",
     "report": "report.report",
     "export": "export.export",
+    "doctor": "doctor.doctor",
+    "capture": "capture.capture",
     "simulate": "simulate.simulate",
     "accept": "accept.app",
     "backfill": "backfill.app",

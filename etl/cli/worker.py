@@ -11,7 +11,7 @@ import typer
 
 from etl import config
 from etl.cli.archive import Archive, opened
-from etl.cli.common import ConfigOption, LogJsonOption, VerboseOption, note, set_up_logging
+from etl.cli.common import ConfigOption, LogJsonOption, VerboseOption, note, seconds_of, set_up_logging
 from etl.config import Settings
 from etl.errors import DatabaseError, UsageError
 from etl.worker.worker import Worker
@@ -33,7 +33,7 @@ def worker(
 
     Example: cdr worker --config cdr.toml --for 65m
     """
-    seconds = _seconds(for_)
+    seconds = seconds_of(for_)
     set_up_logging(verbose=verbose, as_json=log_json)
     settings = config.load(config_file)
     if not settings.recorder:
@@ -67,12 +67,3 @@ def _stop(running: Worker, loop: asyncio.AbstractEventLoop) -> None:
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(sign)
         signal.signal(sign, lambda number, _frame: os._exit(128 + number))
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return config.duration(text).total_seconds()
-    except ValueError as error:
-        raise UsageError(f"--for {text}: {error}") from None

@@ -7,6 +7,7 @@ programs would see the login and everybody's calls.
 from __future__ import annotations
 
 import ssl
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from etl.config import HistoryHttp
 from etl.errors import HistoryRefused, HistoryUnavailable, HistoryUnreadable, UsageError
 from etl.protocol.markup import Excerpt
 
+_GZIP = 16 + zlib.MAX_WBITS
 _OTHER_NAME = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
@@ -68,16 +70,31 @@ class TooLarge(HistoryUnavailable):
 class Exchange:
     """A connection to the history that opens itself again when needed."""
 
-    def __init__(self, settings: HistoryHttp, limit: int, patience: Patience, now: Callable[[], datetime]) -> None:
-        """`limit`: bytes of the largest answer. Raises UsageError for a URL or `ca` that cannot be used."""
+    def __init__(
+        self,
+        settings: HistoryHttp,
+        limit: int,
+        patience: Patience,
+        now: Callable[[], datetime],
+        clean: Callable[[str], str],
+    ) -> None:
+        """`limit`: bytes of the largest answer, unpacked. `clean` takes our secrets out of the source's words.
+
+        Raises UsageError for a URL or `ca` that cannot be used.
+        """
         self._url = _url(settings.url)
         self._limit = limit
         self._patience = patience
         self._now = now
+        self._clean = clean
         self._shaking_hands = False
         timeout = httpx.Timeout(patience.silence, connect=patience.connect)
         self._client = httpx.Client(
-            verify=_trust(settings.ca), timeout=timeout, trust_env=False, follow_redirects=False
+            verify=_trust(settings.ca),
+            timeout=timeout,
+            trust_env=False,
+            follow_redirects=False,
+            headers={"Accept-Encoding": "gzip"},
         )
 
     def __enter__(self) -> Self:
@@ -112,7 +129,11 @@ class Exchange:
         except httpx.RequestError as error:
             raise self._plainly(error) from None
         if response.is_redirect:
-            raise HistoryRefused(_redirected(response, self.where))
+            target = self._clean(response.headers.get("Location", "").partition("?")[0])
+            raise HistoryRefused(
+                f"{self.where} redirects to {target!r}, where the login is not sent unasked; "
+                "if that is right, set history.http.url"
+            )
         wait = _seconds(response.headers.get("Retry-After", ""), self._now())
         return Answer(response.status_code, body, self._now(), wait)
 
@@ -123,8 +144,9 @@ class Exchange:
 
     def _body(self, response: httpx.Response, until: float) -> bytes:
         body = bytearray()
-        for piece in response.iter_bytes():
-            body += piece
+        unpack = self._unpacker(response.headers.get("Content-Encoding", ""))
+        for packed in response.iter_raw():
+            body += unpack(packed, self._limit + 1 - len(body))
             if len(body) > self._limit:
                 excerpt = Excerpt()
                 excerpt.add(memoryview(body))
@@ -133,6 +155,24 @@ class Exchange:
             if monotonic() > until:
                 raise HistoryUnreadable(f"{self.where}: the answer was not whole within {self._patience.whole:g} s")
         return bytes(body)
+
+    def _unpacker(self, encoding: str) -> Callable[[bytes, int], bytes]:
+        """Unpacks the next piece of an answer into at most so many bytes: gzip makes a thousand of one, and is not
+        accepted upon gzip."""
+        encoding = encoding.strip().lower()
+        if encoding in ("", "identity"):
+            return lambda packed, _most: packed
+        if encoding not in ("gzip", "x-gzip"):
+            raise HistoryUnreadable(f"{self.where}: the answer is encoded in a way that we do not accept")
+        inflate = zlib.decompressobj(_GZIP)
+
+        def unpack(packed: bytes, most: int) -> bytes:
+            try:
+                return inflate.decompress(packed, most)
+            except zlib.error:
+                raise HistoryUnreadable(f"{self.where}: the answer is no gzip, though it says so") from None
+
+        return unpack
 
     def _plainly(self, error: httpx.RequestError) -> HistoryRefused | HistoryUnavailable:
         """A failure of the transport in words that tell what to do."""
@@ -149,16 +189,18 @@ class Exchange:
         elif isinstance(error, httpx.TimeoutException):
             return HistoryUnreadable(f"{self.where}: nothing came for {self._patience.silence:g} s")
         else:
-            return HistoryUnreadable(f"{self.where}: the connection broke: {error or type(error).__name__}")
+            told = self._clean(str(error)) or type(error).__name__
+            return HistoryUnreadable(f"{self.where}: the connection broke: {told}")
         return HistoryUnavailable(f"{self.where}: {told}")
 
 
 def _url(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+        host = url.host
+    except (httpx.InvalidURL, ValueError) as error:  # the latter for a host name that cannot be one
         raise UsageError(f"history.http.url is no URL: {error}") from None
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not host or not 0 < (url.port or 443) < 1 << 16:
         raise UsageError('history.http.url: write a URL such as "https://verba.example/verba/api"')
     if url.userinfo or url.query:
         raise UsageError(
@@ -194,19 +236,12 @@ def _tls_failure(error: ssl.SSLError, where: str) -> HistoryRefused | HistoryUna
     return HistoryUnavailable(f"{where}: TLS failed ({reason})")
 
 
-def _redirected(response: httpx.Response, where: str) -> str:
-    target = response.headers.get("Location", "").partition("?")[0]
-    return (
-        f"{where} redirects to {target!r}, where the login is not sent unasked; if that is right, set history.http.url"
-    )
-
-
 def _seconds(text: str, now: datetime) -> float:
     """The `Retry-After` of an answer: seconds, or a moment; 0 for none and for what is neither."""
     if text.strip().isdecimal():
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())

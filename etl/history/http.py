@@ -89,7 +89,7 @@ class HistoryClient:
         patience: Patience = Patience(),  # noqa: B008 - immutable
     ) -> None:
         self._settings = settings
-        self._exchange = Exchange(settings, limit, patience, now)
+        self._exchange = Exchange(settings, limit, patience, now, self._clean)
         self._sleep = sleep
         self._dialect = Dialect()
         self._parser = new_parser()
@@ -263,9 +263,11 @@ class HistoryClient:
         return _Trouble(NotUnderstood(told, _kept(answer.received_at, failure.reason, self._harmless(answer.body))))
 
     def _cleaned(self, failure: Failure) -> Failure:
+        return replace(failure, text=self._clean(failure.text))
+
+    def _clean(self, text: str) -> str:
         """The source's text on one line, not too long, and without our secrets, should it repeat them."""
-        text = redacted(failure.text, self._secrets(), self._settings.username or "")
-        return replace(failure, text=text[:LONGEST_TEXT])
+        return redacted(text, self._secrets(), self._settings.username or "")[:LONGEST_TEXT]
 
     def _harmless(self, body: bytes) -> bytes:
         """What nobody understood, as it is kept: a page that repeats our request would hold our secrets."""

@@ -106,6 +106,7 @@ class Interpreter:
             told.heard = coverage.Message()
         for message in messages:
             _tell(told, message, draft, source)
+        told.quarantined = _once(told.quarantined, draft.body)
         return told
 
     def _messages(self, body: bytes, dialect: Dialect) -> tuple[Message, ...]:
@@ -249,6 +250,12 @@ def _add(
         (told.facts if wanted else told.strangers).append(fact)
     marked = replace(draft, note={**draft.note, "kind": kind.value})
     told.quarantined += [_quarantined(marked, record.reason, record.element) for record in bad]
+
+
+def _once(found: list[Quarantined], body: bytes) -> list[Quarantined]:
+    """A document is kept once, for the first reason: it can hold a hundred thousand things that nobody knows."""
+    whole = next((each for each in found if each.body is body), None)
+    return [each for each in found if each is whole or each.body is not body]
 
 
 def _quarantined(draft: Draft, reason: str, body: bytes) -> Quarantined:

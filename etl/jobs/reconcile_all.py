@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from uuid import uuid4
 
 from etl.config import Recorder, Settings
@@ -18,27 +17,11 @@ from etl.ingest.loader import Loader
 from etl.ingest.sink import JournalSink
 from etl.jobs.reconcile import Means, Reconciliation, Report
 from etl.journal.journal import Journal
-from etl.model import Draft, Json
+from etl.model import Json
 from etl.recorder.clock import Clock, SystemClock
 from etl.recorder.queries import Queries
-from etl.recorder.sink import Scribe, Sink
+from etl.recorder.sink import Nowhere, Scribe, Sink
 from etl.store.database import Connection
-
-
-class _Nowhere:
-    """Where the documents of a dry run go: nothing is stored, so nothing is changed."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def now(self) -> datetime:
-        return self._clock.now()
-
-    def append(self, draft: Draft) -> None:
-        """A preview keeps nothing."""
-
-    async def room(self) -> None:
-        """There is always room for nothing."""
 
 
 async def preview(settings: Settings, names: Sequence[str], connect: Callable[[], Connection]) -> list[Report]:
@@ -48,7 +31,7 @@ async def preview(settings: Settings, names: Sequence[str], connect: Callable[[]
     async def loaded() -> None:
         """Nothing was journaled."""
 
-    runs = _Runs(settings, connect, clock, _Nowhere(clock), loaded, set())
+    runs = _Runs(settings, connect, clock, Nowhere(clock), loaded, set())
     return await asyncio.gather(*(runs.preview(each) for each in chosen(settings, names)))
 
 

@@ -55,7 +55,9 @@ def _read(interpreter: Interpreter, history: HistoryReader, item: Item, body: by
         draft = Draft(item.observed_at, item.recorder or "", session, What.DOCUMENT, body, item.note)
         heard = interpreter.interpret(draft)
         return Told(heard.facts), heard.quarantined[0].reason if heard.quarantined else ""
-    kind, call_id = Kind(str(item.note["kind"])), str(item.note.get("call_id", ""))
+    kind, call_id = next((each for each in Kind if each == item.note["kind"]), None), str(item.note.get("call_id", ""))
+    if kind is None:
+        return Told(), f"{item.reason}: another version of this program has put it there"
     if kind in HISTORY and not call_id:
         return _read_history(history, kind, item, body)
     try:

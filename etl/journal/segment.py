@@ -243,6 +243,18 @@ class Segment:
             last: int | None = self._value("SELECT max(sequence) FROM entry")
         return last
 
+    def check(self) -> None:
+        """Look whether the file is whole: a changed byte, or a cut, can hide entries as if they had never been there.
+
+        Raises:
+            JournalDamaged: it is not what SQLite wrote.
+            JournalFull: the disk does not answer now.
+        """
+        with sqlite.translated(self.path):
+            found = self._value("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise JournalDamaged(str(self.path), f"it is not what was written ({found})")
+
     def close(self) -> None:
         """Close the connection. The last one of a segment folds the write-ahead log into it."""
         with sqlite.translated(self.path):

@@ -29,6 +29,7 @@ class Shelf:
         self._connect = connect
         self._reading = Lock()
         self._open: Segment | None = None
+        self._checked = -1
         with disk.translated(folder):
             firsts = sorted(first for path in folder.iterdir() if (first := first_of(path.name)) is not None)
             self._sizes = {first: segment_bytes(self.path(first)) for first in firsts}
@@ -146,6 +147,8 @@ class Shelf:
     def last(self) -> int:
         """The sequence of the last committed entry; 0 in a journal that never held one.
 
+        What a segment lost shows by its follower, but the last one has none: it is checked, once.
+
         Raises:
             JournalDamaged: the last segment cannot be read, or there is none.
             JournalFull: the disk does not answer now.
@@ -153,7 +156,11 @@ class Shelf:
         with self._reading:
             if not self._sizes:
                 raise JournalDamaged(str(self.folder), "it holds no segment")
-            return self._end(self._turn_to(self.firsts[-1]))
+            segment = self._turn_to(self.firsts[-1])
+            if segment.first != self._checked:
+                segment.check()
+                self._checked = segment.first
+            return self._end(segment)
 
     @staticmethod
     def _end(segment: Segment) -> int:

@@ -83,13 +83,13 @@ def translated(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where SQLite quotes a damaged name in an error
         raise _ours(path, error) from error
     except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its error, and Python cannot read that
         raise JournalDamaged(str(path), "it is not what was written (its schema is malformed)") from error
 
 
-def _ours(path: Path, error: sqlite3.Error) -> JournalError:
+def _ours(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> JournalError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     if not path.is_file():
         return JournalDamaged(str(path), "the file is missing")

@@ -17,7 +17,12 @@ from typing import Any
 from etl.errors import UsageError
 from etl.fields import BY_WIRE_NAME
 
-_NAME = re.compile(r"[^\W\d][\w.\-]*")
+_STARTS = (
+    r"A-Z_a-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c\u200d\u2070-\u218f\u2c00-\u2fef"
+    r"\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff"
+)
+_NAME = re.compile(rf"[{_STARTS}][{_STARTS}0-9.\-\u00b7\u0300-\u036f\u203f\u2040]*")
+"""A name in XML, without a prefix."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def _pattern(key: str, value: object) -> str:
     text = _text(key, value)
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise _refuse(key, value, f"a regular expression ({error})") from None
     return text
 
@@ -129,7 +134,7 @@ def _field_names(key: str, value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise _refuse(key, value, 'a table such as { caller = "source_caller_id" }')
     for theirs, ours in value.items():
-        if ours not in BY_WIRE_NAME:
+        if not isinstance(ours, str) or ours not in BY_WIRE_NAME:
             raise UsageError(
                 f"dialect.{key}.{theirs} = {ours!r}: no such field; {_allowed(str(ours), set(BY_WIRE_NAME))}"
             )

@@ -80,21 +80,30 @@ def read(root: etree._Element, dialect: Dialect) -> tuple[Message, ...]:
     """All messages of one document, in order; at least one. The tree of a long list is used up by it."""
     if local_name(root) != dialect.root:
         return (Unplaced("unknown_root", local_name(root)),)
-    errors = _texts_of_errors(root, dialect)
+    error = _error_of(root, dialect)
     found: list[Message] = []
     for child in root:
-        found += _read_child(child, errors, dialect)
+        found += _read_child(child, error, dialect)
     if not found:
-        found.append(Unplaced("error_without_response", "; ".join(errors)) if errors else Unplaced("empty"))
+        found.append(Unplaced("error_without_response", error.text) if error.text else Unplaced("empty"))
     return tuple(found)
 
 
-def _read_child(element: etree._Element, errors: list[str], dialect: Dialect) -> Iterable[Message]:
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """What all error messages of a document say, for every response in it: read once, for both can be many.
+    `unknown_call`: it says that a call is not known."""
+
+    text: str
+    unknown_call: bool
+
+
+def _read_child(element: etree._Element, error: _Error, dialect: Dialect) -> Iterable[Message]:
     name = local_name(element)
     if name == dialect.notification:
         return _notification(element, dialect)
     if name == dialect.response:
-        return (_response(element, errors, dialect),)
+        return (_response(element, error, dialect),)
     if name in ("", dialect.error):
         return ()  # an error message is read with the response beside it
     return (Unplaced("unknown_message", name),)
@@ -113,7 +122,7 @@ def _notification(element: etree._Element, dialect: Dialect) -> list[Message]:
     return [Notification(kind, records, bad), *strange]
 
 
-def _response(element: etree._Element, errors: list[str], dialect: Dialect) -> KeepAlive | Response | Unplaced:
+def _response(element: etree._Element, error: _Error, dialect: Dialect) -> KeepAlive | Response | Unplaced:
     code = _attribute(element, dialect.code_attribute)
     parts = _parts(element)
     request_id = _request_id(element, parts, dialect)
@@ -121,7 +130,7 @@ def _response(element: etree._Element, errors: list[str], dialect: Dialect) -> K
         return _keepalive(parts[dialect.keepalive][0], dialect)
     if not code:
         return Unplaced("response_without_code")
-    return _answer(parts, request_id, code, "; ".join(errors) or None, dialect)
+    return _answer(parts, request_id, code, error, dialect)
 
 
 def _keepalive(element: etree._Element, dialect: Dialect) -> KeepAlive | Unplaced:
@@ -131,7 +140,7 @@ def _keepalive(element: etree._Element, dialect: Dialect) -> KeepAlive | Unplace
     return KeepAlive(seconds)
 
 
-def _answer(parts: _Parts, request_id: str | None, code: str, error: str | None, dialect: Dialect) -> Response:
+def _answer(parts: _Parts, request_id: str | None, code: str, error: _Error, dialect: Dialect) -> Response:
     calls, bad_calls = _records(parts.get(dialect.call, []), read_call, dialect)
     details, bad_details = _records(parts.get(dialect.record, []), read_record, dialect)
     alive = next(iter(parts.get(dialect.keepalive, ())), None)
@@ -140,9 +149,8 @@ def _answer(parts: _Parts, request_id: str | None, code: str, error: str | None,
     if alive is not None and seconds is None:
         strange.add(dialect.keepalive)
     ok = code == dialect.success_code
-    unknown = not ok and re.search(dialect.unknown_call_pattern, error or "", re.IGNORECASE) is not None
-    bad = bad_calls + bad_details
-    return Response(request_id, code, ok, seconds, calls, details, bad, error, unknown, tuple(sorted(strange)))
+    bad, unknown, told = bad_calls + bad_details, not ok and error.unknown_call, error.text or None
+    return Response(request_id, code, ok, seconds, calls, details, bad, told, unknown, tuple(sorted(strange)))
 
 
 def _request_id(element: etree._Element, parts: _Parts, dialect: Dialect) -> str | None:
@@ -182,13 +190,14 @@ def _used_up(elements: list[etree._Element]) -> Iterator[etree._Element]:
             heap.give_back()
 
 
-def _texts_of_errors(root: etree._Element, dialect: Dialect) -> list[str]:
+def _error_of(root: etree._Element, dialect: Dialect) -> _Error:
     """What the error messages anywhere in the document say: description and text."""
     found = []
     for element in root.iter(f"{{*}}{dialect.error}"):
         parts = (_attribute(element, dialect.description_attribute), own_text(element))
         found.append(": ".join(part for part in parts if part))
-    return [text for text in found if text]
+    text = "; ".join(text for text in found if text)
+    return _Error(text, re.search(dialect.unknown_call_pattern, text, re.IGNORECASE) is not None)
 
 
 def _parts(parent: etree._Element) -> _Parts:

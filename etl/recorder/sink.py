@@ -9,6 +9,7 @@ from uuid import UUID
 
 from etl.model import Draft, Json, What
 from etl.protocol.framing import Document, Rejected
+from etl.recorder.clock import Clock
 
 
 class Sink(Protocol):
@@ -24,6 +25,22 @@ class Sink(Protocol):
     def append(self, draft: Draft) -> None: ...
 
     async def room(self) -> None: ...
+
+
+class Nowhere:
+    """Takes everything and keeps nothing: for questions that must change nothing."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def append(self, draft: Draft) -> None:
+        """It is not kept."""
+
+    async def room(self) -> None:
+        """There is always room for nothing."""
 
 
 class Scribe:

@@ -144,6 +144,10 @@ _ITEM = re.compile(
 )
 _PER_SECOND = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_OFTEN = 1000.0
+"""Times a second."""
+_LONGEST = 1e9
+"""Seconds."""
 
 
 def parse_faults(text: str) -> Faults:
@@ -199,9 +203,15 @@ def _moment(kind: FaultKind, item: str, found: re.Match[str], length: float) -> 
         raise UsageError(f"fault {item!r}: {kind} takes {Manner.MOMENT.value}")
     if at is not None:
         return Fault(kind, at=_seconds(at), length=length)
-    return Fault(kind, per_second=float(found["amount"]) * _PER_SECOND[rate], length=length)
+    per_second = float(found["amount"]) * _PER_SECOND[rate]
+    if per_second > _MOST_OFTEN:
+        raise UsageError(f"fault {item!r}: at most {_MOST_OFTEN:g}/s")
+    return Fault(kind, per_second=per_second, length=length)
 
 
 def _seconds(text: str) -> float:
     number = text.rstrip("hms")
-    return float(number) * _SECONDS[text[len(number) :]]
+    seconds = float(number) * _SECONDS[text[len(number) :]]
+    if seconds > _LONGEST:
+        raise UsageError(f"{text} is too long for a simulation: write at most {_LONGEST / 3600:.0f}h")
+    return seconds

@@ -59,7 +59,15 @@ def unpack(stored: bytes) -> bytes:
         return content
     if form != _DEFLATED:
         raise CdrError(f"a stored element has the unknown format {form.hex() or 'none'}: is this version too old?")
+    inflate = zlib.decompressobj(_WIDEST, zdict=_COMMON_1)
     try:
-        return zlib.decompressobj(_WIDEST, zdict=_COMMON_1).decompress(content)
+        element = inflate.decompress(content)
     except zlib.error as error:
-        raise CdrError(f"a stored element cannot be decompressed ({error}): the database's data is damaged") from error
+        raise _damaged(str(error)) from error
+    if not inflate.eof or inflate.unused_data:
+        raise _damaged("more bytes than it has" if inflate.eof else "it has no end")
+    return element
+
+
+def _damaged(why: str) -> CdrError:
+    return CdrError(f"a stored element cannot be decompressed ({why}): the database's data is damaged")

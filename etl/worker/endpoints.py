@@ -168,8 +168,7 @@ class Endpoints:
         if self._local and not _is_local(_host(environ)):
             return _send(begin, "421 Misdirected Request", "text/plain", "ask by address, or as localhost\n")
         if path == "/metrics":
-            found: Iterable[bytes] = self._metrics(environ, begin)
-            return found
+            return self._measured(environ, begin)
         if path == "/healthz":
             return _send(begin, "200 OK", "text/plain", "alive\n")
         if path == "/readyz":
@@ -177,6 +176,15 @@ class Endpoints:
         if path == "/":
             return _send(begin, "200 OK", "text/html", _page(self._readiness()))
         return _send(begin, "404 Not Found", "text/plain", "try /, /metrics, /healthz or /readyz\n")
+
+    def _measured(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """The metrics in the format that is asked for; in the usual one where what is asked for makes no sense."""
+        found: Iterable[bytes]
+        try:
+            found = self._metrics(environ, start)
+        except (TypeError, ValueError):
+            found = self._metrics({**environ, "HTTP_ACCEPT": "", "QUERY_STRING": ""}, start)
+        return found
 
     def _ready(self, start: Callable[..., Any]) -> Iterable[bytes]:
         obstacles = self._readiness().obstacles

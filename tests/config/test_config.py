@@ -142,3 +142,45 @@ def test_units() -> None:
     assert duration("1.5m") == timedelta(seconds=90)
     assert size("64MB") == 64_000_000
     assert size("1GiB") == 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[worker]\nmargin = "99999999999999w"', "worker.margin.*century"),
+        ('[worker]\nmargin = "%ss"' % ("9" * 400), "worker.margin.*century"),
+        ('[worker]\njournal_limit = "%sTB"' % ("9" * 400), "worker.journal_limit.*bytes"),
+        ('[worker]\ndata_dir = "~nobody-like-this/x"', "worker.data_dir.*no such user"),
+        ('[database]\nurl_file = "a\\u0000b"', "database.url_file.*NUL"),
+        ("a = " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("a = " + "9" * 5000, "not valid TOML"),
+        ('[recorder_defaults]\ntimezone = "%s"' % ("a/" * 2000 + "b"), "recorder_defaults.timezone"),
+    ],
+    ids=[
+        "absurd wait",
+        "endless wait",
+        "endless size",
+        "no home",
+        "NUL",
+        "deep nesting",
+        "thousands of digits",
+        "deep zone",
+    ],
+)
+def test_what_python_chokes_on_is_refused_like_any_bad_value(
+    text: str, said: str, given: Callable[[str], Settings]
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        given(text)
+
+
+def test_a_variable_in_small_letters_is_checked_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("cdr_worker", "{")
+    with pytest.raises(UsageError, match="unknown environment variable cdr_worker"):
+        load()
+
+
+def test_a_variable_that_is_no_text_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDR_HISTORY__HTTP__PASSWORD", "\udcff")
+    with pytest.raises(UsageError, match="CDR_HISTORY__HTTP__PASSWORD is not valid UTF-8"):
+        load()

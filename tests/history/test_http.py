@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import socket
+import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
@@ -14,7 +17,7 @@ from urllib.parse import urlencode
 from xml.sax.saxutils import escape
 
 import pytest
-from support.history import Form, Reply, Row, Site, failure, rows_from, serving, settings
+from support.history import Form, Reply, Row, Site, document, failure, rows_from, serving, settings
 
 from etl.errors import CdrError, HistoryRefused, HistoryUnavailable, HistoryUnreadable, UsageError
 from etl.history.http import LONGEST_WAIT, PAUSES, HistoryClient, NotUnderstood, Patience
@@ -535,3 +538,85 @@ def test_a_proxy_of_the_environment_sees_nothing(ask: Ask, monkeypatch: pytest.M
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     assert ask(Site(*rows(1))).ids()
+
+
+# What comes over the wire, and what it may cost
+
+
+def test_a_packed_answer_is_read(ask: Ask) -> None:
+    site = Site(*rows(3))
+    plain = site.page
+
+    def packed(form: Form) -> Reply:
+        return Reply(gzip.compress(document(f"<rows>{plain(form)}</rows>")), headers={"Content-Encoding": "gzip"})
+
+    site.before = packed
+    assert sorted(set(ask(site).ids())) == ids(3)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_an_answer_that_unpacks_to_gigabytes_is_refused_in_little_memory(ask: Ask, layers: int) -> None:
+    """Packed three times it was a bomb: each layer makes a thousand bytes of one."""
+    body = b" " * 50_000_000
+    for _ in range(layers):
+        body = gzip.compress(body, 1)
+    site = Site()
+    site.before = lambda _: Reply(body, headers={"Content-Encoding": ", ".join(["gzip"] * layers)})
+    asker = ask(site)
+    tracemalloc.start()
+    try:
+        told = asker.told()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert ("worker.document_limit" if layers == 1 else "encoded in a way that we do not accept") in told
+    assert peak < len(body) + 5 * LIMIT
+
+
+def test_an_answer_that_is_not_packed_as_it_says_is_not_understood(ask: Ask) -> None:
+    site = Site()
+    site.before = lambda _: Reply(b"<VerbaApi/>", headers={"Content-Encoding": "gzip"})
+    assert "no gzip, though it says so" in ask(site).told()
+
+
+@pytest.mark.parametrize(
+    "moment", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +99999999999999"]
+)
+def test_a_pause_that_no_calendar_can_hold_is_none(ask: Ask, moment: str) -> None:
+    site = Site(*rows(1))
+    site.before = times(1, Reply(b"", status=429, headers={"Retry-After": moment}))
+    asker = ask(site)
+    assert asker.ids()
+    assert asker.naps == [PAUSES[0]]
+
+
+def test_a_head_that_repeats_our_password_is_told_without_it() -> None:
+    """What is wrong with a broken head was told in the source's own bytes."""
+    answer = b"HTTP/1.1 200 OK\r\nhunter-2 is no header\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(_give, server, answer, len(PAUSES) + 1)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/api"
+        told = Asker(url, username="auditor", password="hunter-2").told()
+    assert "the connection broke" in told
+    assert "hunter-2" not in told
+
+
+def _give(server: socket.socket, answer: bytes, count: int) -> None:
+    for _ in range(count):
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(answer)
+
+
+def test_a_redirect_that_repeats_our_password_is_told_without_it(ask: Ask) -> None:
+    site = Site()
+    site.before = lambda _: Reply(status=302, headers={"Location": "/login/hunter-2"})
+    told = ask(site, username="auditor", password="hunter-2").told()
+    assert "redirects to '/login/***'" in told
+
+
+@pytest.mark.parametrize("url", ["http://h:99999/", "http://xn--/", "http://[::1"])
+def test_a_url_that_no_connection_can_have_is_refused_as_configuration(url: str) -> None:
+    with pytest.raises(UsageError, match=r"history\.http\.url"):
+        Asker(url)

@@ -225,3 +225,18 @@ def test_every_fact_of_the_scenarios_is_the_same_when_read_again() -> None:
     for fact in facts:
         again = interpreter.reread(fact.kind, fact.recorder, fact.call_id, fact.observed_at, fact.element)
         assert again == fact
+
+
+def test_a_document_full_of_what_nobody_knows_is_quarantined_once() -> None:
+    """It was kept once for each thing in it: 100 kB of `<x/>` came to gigabytes."""
+    body = (
+        b"<VerbaApi>"
+        + b"<x/>" * 1000
+        + b"<Notification type='CallStart'><Call id='1'/><Call/></Notification></VerbaApi>"
+    )
+    told = read(body)
+    assert [(each.reason, each.body == body) for each in told.quarantined] == [
+        ("unknown_message", True),
+        ("no_id", False),
+    ]
+    assert [fact.call_id for fact in told.facts] == ["1"]

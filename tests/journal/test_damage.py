@@ -224,3 +224,26 @@ def test_a_broken_journal_is_set_aside_and_a_new_one_made(
     with Journal.create(root) as fresh:
         assert fresh.append(make_draft(1)).result(10) == 1
         assert kept.exists()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda body: body[: 16_384 + 4_096], lambda body: body[:16_394] + b"\x61" + body[16_395:]]
+)
+def test_a_damaged_last_segment_does_not_look_like_a_shorter_one(
+    segments: list[Path], root: Path, read_all: ReadAll, damage: Callable[[bytes], bytes]
+) -> None:
+    """A cut inside of a page, or one changed byte in its head, hid entries as if they had never been written."""
+    segments[-1].write_bytes(damage(segments[-1].read_bytes()))
+    (orphan,) = adopt(root).journals
+    with orphan, pytest.raises(JournalDamaged, match="not what was written"):
+        orphan.backlog(0)
+
+
+def test_damage_that_sqlite_cannot_put_into_words_is_damage(segments: list[Path], root: Path) -> None:
+    """Its error quotes what it read, which need not be text: that broke the reader of journals."""
+    body = segments[-1].read_bytes()
+    at = body.index(b"CREATE TABLE entry")
+    segments[-1].write_bytes(body[:at] + b"\xb2\xff" + body[at + 2 :])
+    (orphan,) = adopt(root).journals
+    with orphan, pytest.raises(JournalDamaged):
+        orphan.backlog(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from etl.errors import UsageError
+from etl.protocol import requests
 from etl.protocol.dialect import Dialect
 
 
@@ -58,3 +59,23 @@ def test_a_bad_override_is_refused_with_key_value_and_what_is_allowed(key: str, 
         Dialect.from_overrides({key: value})
     assert f"dialect.{key}" in str(caught.value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("field_names", {"caller": ["source_caller_id"]}),
+        ("unknown_call_pattern", "x{99999999999999999999}"),
+        ("unknown_call_pattern", "(" * 3000 + ")" * 3000),
+        ("root", "x\u00b2"),
+    ],
+    ids=["a list for a field", "an absurd repetition", "deep parentheses", "no name in XML"],
+)
+def test_an_override_that_python_chokes_on_is_refused_too(key: str, value: object) -> None:
+    with pytest.raises(UsageError, match=rf"dialect\.{key}"):
+        Dialect.from_overrides({key: value})
+
+
+@pytest.mark.parametrize("name", ["VerbaApi", "Űrlap", "_a-b.c", "日本"])
+def test_whatever_is_accepted_as_a_name_can_be_sent(name: str) -> None:
+    assert name.encode() in requests.call_list("1", Dialect.from_overrides({"root": name}))

@@ -23,6 +23,11 @@ from etl.protocol.documents import NotWellFormed, parse
         (b"<!DOCTYPE a><a/>", "doctype"),
         (b"\xef\xbb\xbf <!-- x --><?y z?>\n<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>", "doctype"),
         ("<!DOCTYPE a><a/>".encode("utf-16"), "doctype"),
+        (b"<a xmlns='" + b"u" * 2000 + b"'><b/></a>", "namespaces"),
+        (b"<a" + b"".join(b" xmlns:a%d='u'" % n for n in range(50)) + b"/>", "namespaces"),
+        (b"<a xmlns:a='" + b"u" * 600 + b"'><b xmlns:b='" + b"u" * 600 + b"'/></a>", "namespaces"),
+        (("<a xmlns='" + "u" * 2000 + "'/>").encode("utf-16"), "namespaces"),
+        (b"<?xml version='1.0' encoding='utf-7'?>" + ("<a xmlns='" + "u" * 2000 + "'/>").encode("utf-7"), "namespaces"),
     ],
 )
 def test_what_is_refused_says_why(raw: bytes, reason: str) -> None:
@@ -30,6 +35,11 @@ def test_what_is_refused_says_why(raw: bytes, reason: str) -> None:
         parse(raw)
     assert caught.value.reason == reason
     assert caught.value.detail
+
+
+def test_namespaces_are_no_harm_where_few_stand_around_an_element() -> None:
+    parse(b"<a xmlns='urn:one' xmlns:b='urn:two'>" + b"<b:c xmlns:d='urn:three'/>" * 1000 + b"</a>")
+    parse("<a xmlns='urn:one'><b/></a>".encode("utf-16"))
 
 
 def test_the_word_doctype_in_text_is_harmless() -> None:

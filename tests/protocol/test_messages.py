@@ -228,3 +228,11 @@ def test_a_long_list_reads_as_a_short_one_and_is_used_up_by_it(monkeypatch: pyte
     root = parse(raw)
     assert read(root, Dialect()) == expected
     assert [element.tag for element in root.iter("Call")] == []
+
+
+def test_many_responses_beside_many_errors_share_one_text() -> None:
+    """Each had a copy of all errors: a document of a megabyte took gigabytes."""
+    found = messages("<Response code='2'/><ErrorMessage>no call</ErrorMessage>" * 500)
+    texts = {id(each.error) for each in found if isinstance(each, Response)}
+    assert len(found) == 500
+    assert len(texts) == 1

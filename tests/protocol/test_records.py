@@ -12,6 +12,7 @@ from lxml import etree
 
 from etl.model import Record
 from etl.protocol.dialect import Dialect
+from etl.protocol.documents import parse
 from etl.protocol.records import BadRecord, read_call, read_record
 
 DIALECT = Dialect()
@@ -173,3 +174,17 @@ def test_no_value_of_an_element_is_lost(element: etree._Element) -> None:
 def test_the_element_is_kept_as_received(element: etree._Element) -> None:
     raw = etree.tostring(element, encoding="utf-8")
     assert read_record(element, DIALECT).element == raw
+
+
+@pytest.mark.parametrize("count", [3, 99, 101, 500])
+def test_many_attributes_are_read_as_few_are(count: int) -> None:
+    """They took the square of their number in time: a call of 10 MB would have stopped the worker for hours."""
+    shown = "".join(f" a{number}=' x{number} '" for number in range(count))
+    record = read_call(parse(f"<Call id='1' xmlns:n='u' n:b='c'{shown}><p{shown}>q</p></Call>".encode()), Dialect())
+    assert isinstance(record, Record)
+    nested = {f"@a{number}": f"x{number}" for number in range(count)}
+    assert record.extras == {
+        **{name[1:]: text for name, text in nested.items()},
+        "b": "c",
+        "p": {**nested, "#text": "q"},
+    }

@@ -212,6 +212,10 @@ def test_every_fault_can_be_asked_for_and_has_its_default_length(kind: FaultKind
     ("duplicates=101%", "at most 100%"),
     ("drop=-1/min", "is not understood"),
     ("silence@3", "is not understood"),
+    ("drop=" + "9" * 400 + "/s", "at most 1000/s"),
+    ("drop=99999999999999999999/s", "at most 1000/s"),
+    ("silence@" + "9" * 400 + "h", "too long for a simulation"),
+    ("silence@3s:9999999999h", "too long for a simulation"),
 ])  # fmt: skip
 def test_a_fault_that_is_not_understood_says_what_is_allowed(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):

@@ -35,7 +35,9 @@ def test_what_earlier_versions_stored_can_still_be_read() -> None:
 STORED = "0143946789a02c0b0b7f94b880e47100"
 
 
-@pytest.mark.parametrize("stored", [b"", b"\x07x", b"\x01\xff\xff"])
+@pytest.mark.parametrize(
+    "stored", [b"", b"\x07x", b"\x01\xff\xff", b"\x01", bytes.fromhex(STORED)[:-1], bytes.fromhex(STORED) + b"x"]
+)
 def test_what_was_not_packed_here_is_an_error(stored: bytes) -> None:
     with pytest.raises(CdrError):
         unpack(stored)

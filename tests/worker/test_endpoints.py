@@ -143,3 +143,12 @@ def test_it_listens_on_ipv6_too(situation: Situation) -> None:
     assert connection.getresponse().status == 200
     connection.close()
     endpoints.stop()
+
+
+def test_metrics_asked_for_in_a_format_that_makes_no_sense_come_in_the_usual_one(served: Endpoints) -> None:
+    """It was an error 500, with a traceback in the log for every stranger who asks."""
+    connection = HTTPConnection("127.0.0.1", served.port, timeout=10)
+    connection.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.x"})
+    response = connection.getresponse()
+    assert (response.status, response.getheader("Content-Type", "").partition(";")[0]) == (200, "text/plain")
+    connection.close()
