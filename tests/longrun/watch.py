@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
+from etl.journal.segment import first_of
+
 Sample: TypeAlias = dict[str, Any]
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -52,7 +54,7 @@ def journal(folder: Path) -> Sample:
     found = [path for path in (folder / "journal").rglob("*") if path.is_file()]
     return {
         "journal_bytes": sum(_size(path) for path in found),
-        "segments": sum(path.suffix not in (".db-wal", ".db-shm") and "lock" not in path.name for path in found),
+        "segments": sum(first_of(path.name) is not None for path in found),
     }
 
 
