@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,21 +18,16 @@ from typing import Any
 
 from campaign.stage import wait_for
 from longrun import stage, watch
-from longrun.plan import RECORDERS, Step, steps
+from longrun.plan import RECORDER_FAULTS, RECORDERS, Pace, Step, pace, steps
 
 from etl.store import embedded
 
-SAMPLE_EVERY = 5.0
 LOOK_EVERY = 0.5
-FULL, ROOM = 8_000, 3_000
-"""Backlog of the journal (messages) at which the recorders wait, and go on again."""
-FULL_AWAY = 120_000
-"""The same while the database is away: then a backlog is wanted."""
+ROOM = 0.4
+"""Share of a full backlog at which the recorders go on again."""
 PATIENCE = 300.0
 """Seconds that all may take to come to rest at the end."""
-REST = 12.0
-"""Seconds without a message until it has: longer than until a record is asked for again."""
-NO_MESSAGE = ("garbage", "untold")
+NO_MESSAGE = (*RECORDER_FAULTS, "untold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +38,22 @@ class Options:
     """At most so long: what was sent by then is judged."""
     folder: Path
 
+    @property
+    def pace(self) -> Pace:
+        return pace(self.messages)
+
 
 def drive(options: Options) -> None:
     """The run itself; what there is to judge lies in its folder afterwards."""
-    with ExitStack() as stack:
-        server = stack.enter_context(stage.database(options.folder))
-        feeder = stack.enter_context(stage.feeder(options.folder, RECORDERS))
+    folder, beat = options.folder, options.pace
+    with stage.database(folder) as server, stage.feeder(folder, RECORDERS, beat.turn) as feeder:
         port = stage.free_port()
-        # The worker goes first, so that what it leaves can be seen.
-        run = Run(options, server, feeder, port)
-        with stage.worker(options.folder, server.url(), feeder.ports, port) as worker:
-            run.worker = worker.pid
+        with stage.worker(folder, server.url(), feeder.ports, port, beat.refetch) as worker:
+            run = Run(options, server, feeder, worker.pid, port)
             run.feed()
             run.settle()
             run.finish()
-        run.event("stopped", code=worker.returncode, journals=_journals(options.folder))
+        run.event("stopped", code=worker.returncode, journals=_journals(folder))
 
 
 def _journals(folder: Path) -> int:
@@ -69,16 +64,19 @@ def _journals(folder: Path) -> int:
 class Run:
     """One run while it goes on."""
 
-    def __init__(self, options: Options, server: embedded.Cluster, feeder: stage.Feeder, port: int) -> None:
-        self.worker = 0
+    def __init__(
+        self, options: Options, server: embedded.Cluster, feeder: stage.Feeder, worker: int, port: int
+    ) -> None:
         self._options = options
+        self._pace = options.pace
+        self._worker = worker
         self._server = server
         self._feeder = feeder
         self._port = port
         self._began = time.monotonic()
         self._sampled = 0.0
         self._held = False
-        self._wanted = FULL
+        self._full = self._pace.full
         self._away: threading.Thread | None = None
         self._stats: Mapping[str, Any] = {}
         self._backlog = 0.0
@@ -104,16 +102,18 @@ class Run:
         self._feeder.order("finish")
         self.event("finish", sent=self._sent(), steps_left=self._sent() < self._options.messages)
         deadline, quiet, last = time.monotonic() + PATIENCE, time.monotonic(), -1
-        while time.monotonic() < deadline and time.monotonic() - quiet < REST:
+        while time.monotonic() < deadline and time.monotonic() - quiet < self._pace.rest:
             self._look()
             done = sum(each.get("detail", 0) + each.get("end", 0) for each in self._stats["sent"])
-            if done != last or self._backlog > 10:
+            if done != last or self._backlog > 0 or watch.unresolved(self._server.url()) != 0:
                 quiet, last = time.monotonic(), done
             time.sleep(LOOK_EVERY)
 
     def finish(self) -> None:
         """Keep what the judge needs: the truth, and the last metrics."""
         self._feeder.ask("save", str(self._options.folder))
+        time.sleep(self._pace.counted)
+        self._look()
         self._sample()
         found = watch.metrics(self._port)
         flat = [[name, dict(labels), value] for name, each in found.items() for labels, value in each]
@@ -124,7 +124,7 @@ class Run:
 
     def _do(self, step: Step) -> bool:
         """False where it has to wait: the database has not come to rest from the step before."""
-        if step.what in ("drop", "reset", "garbage"):
+        if step.what in RECORDER_FAULTS:
             self._feeder.order(step.what, step.recorder)
             self.event(step.what, recorder=step.recorder)
         elif self._hitting():
@@ -139,15 +139,17 @@ class Run:
 
     def _database_away(self, step: Step) -> None:
         """Stop the database; for a `backlog` until the journal is well filled."""
-        began, self._wanted = time.monotonic(), FULL_AWAY
+        began, self._full = time.monotonic(), self._pace.full_away
         self._server.stop("immediate" if step.what == "crash" else "fast")
-        deadline = began + step.seconds
-        while time.monotonic() < deadline and not (step.what == "backlog" and self._held):
-            time.sleep(LOOK_EVERY)
+        if step.what == "backlog":
+            while time.monotonic() < began + self._pace.filling and self._backlog < self._full:
+                time.sleep(LOOK_EVERY)
+        else:
+            time.sleep(self._pace.away)
         self._server.start()
-        self._wanted = FULL
+        self._full = self._pace.full
         up, filled = time.monotonic(), self._backlog
-        while self._backlog > ROOM and time.monotonic() - up < PATIENCE:
+        while self._backlog > ROOM * self._full and time.monotonic() - up < PATIENCE:
             time.sleep(LOOK_EVERY)
         drained = time.monotonic() - up
         self.event(step.what, seconds=round(up - began, 1), backlog=filled, drained=round(drained, 1))
@@ -156,13 +158,13 @@ class Run:
         """Hold the recorders where the worker does not come after, and take a sample when it is time."""
         self._stats = self._feeder.ask("stats")
         self._backlog = watch.metrics(self._port)["cdr_journal_backlog_messages"][0][1]
-        if self._backlog >= self._wanted and not self._held:
+        if self._backlog >= self._full and not self._held:
             self._held = True
             self._feeder.order("hold")
-        elif self._backlog <= ROOM and self._held:
+        elif self._backlog <= ROOM * self._full and self._held:
             self._held = False
             self._feeder.order("go")
-        if time.monotonic() - self._sampled >= SAMPLE_EVERY:
+        if time.monotonic() - self._sampled >= self._pace.sample:
             self._sample()
 
     def _sample(self) -> None:
@@ -176,7 +178,7 @@ class Run:
             "held": self._held,
             "load": round(os.getloadavg()[0], 1),
             "feeder_cpu": self._stats.get("cpu", 0.0),
-            **watch.process(self.worker),
+            **watch.process(self._worker),
             **watch.journal(self._options.folder / "data"),
             **watch.database(self._server.url()),
         }

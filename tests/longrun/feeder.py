@@ -1,9 +1,9 @@
-"""Recorders that tell as much as the worker takes: one lean process, `python -m longrun.feeder COUNT`.
+"""Recorders that tell as much as the worker takes: one lean process, `python -m longrun.feeder COUNT TURN`.
 
 It writes a line of JSON with its ports, then obeys lines on its standard input:
 
     hold | go                                tell of no new calls, or go on
-    drop I | reset I | garbage I             what happens to recorder I
+    drop I | reset I | garbage I             what happens to recorder I, as soon as somebody is subscribed
     finish                                   no new calls; those that go on end
     stats                                    a line of JSON on the standard output: counters
     save FOLDER                              the times of all calls, one file for each recorder; then a line
@@ -21,7 +21,8 @@ import socket
 import struct
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
 from pathlib import Path
 
 from longrun import calls
@@ -37,8 +38,6 @@ AHEAD = 4_000
 """Calls of one recorder whose second record was not asked for yet: then it waits."""
 CHUNK = 4
 """Calls in one write."""
-TURN = 0.004
-"""Seconds between two looks at a recorder."""
 BEAT = 10
 """Seconds that a keep-alive announces."""
 PROVISIONAL = 8
@@ -57,9 +56,9 @@ class Recorder:
         self.finals = 0
         self.subscriber: Line | None = None
         self.sent: Counter[str] = Counter()
+        self._faults: deque[Callable[[Line], None]] = deque()
         self._untold = False
         self._beat = 0.0
-        self._garbage = 0
 
     @property
     def began(self) -> int:
@@ -79,7 +78,9 @@ class Recorder:
                 self._happen(UNTOLD)
             return
         self.beat()
-        if line.full:
+        if self._faults:
+            self._faults.popleft()(line)
+        if line.full or line is not self.subscriber:
             return
         if new and self.ended - self.finals < AHEAD:
             line.write(b"".join(self._told(CHUNK, new=True)))
@@ -146,28 +147,30 @@ class Recorder:
 
     # What is done to us
 
-    def drop(self) -> None:
+    def befall(self, what: str) -> None:
+        """A fault, as soon as somebody is subscribed who sees it."""
+        self._faults.append({"drop": self._drop, "reset": self._reset, "garbage": self._tell_garbage}[what])
+
+    def _drop(self, line: Line) -> None:
         """Close the subscription after what was written."""
-        if self.subscriber is not None:
-            self.subscriber.transport.close()
-            self.gone(self.subscriber)
+        self.sent["drop"] += 1
+        line.transport.close()
+        self.gone(line)
 
-    def reset(self) -> None:
+    def _reset(self, line: Line) -> None:
         """Close it at once: what was not read yet is lost."""
-        if self.subscriber is not None:
-            transport = self.subscriber.transport
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
-            self.gone(self.subscriber)
+        self.sent["reset"] += 1
+        line.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        line.transport.abort()
+        self.gone(line)
 
-    def garbage(self) -> None:
+    def _tell_garbage(self, line: Line) -> None:
         """Bytes that are no document, between two that are."""
-        if self.subscriber is not None:
-            self.sent["garbage"] += 1
-            self._garbage += 1
-            self._keepalive(self.subscriber)
-            self.subscriber.write(GARBAGE[self._garbage % len(GARBAGE)])
-            self._keepalive(self.subscriber)
+        garbage = GARBAGE[self.sent["garbage"] % len(GARBAGE)]
+        self.sent["garbage"] += 1
+        self._keepalive(line)
+        line.write(garbage)
+        self._keepalive(line)
 
     def gone(self, line: Line) -> None:
         """A connection is closed."""
@@ -242,8 +245,10 @@ class Line(asyncio.Protocol):
 class Feeder:
     """All recorders, and what they are told to do."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, turn: float) -> None:
+        """`turn`: seconds between two looks at a recorder."""
         self.recorders = [Recorder(index) for index in range(count)]
+        self._turn = turn
         self._held = False
         self._finish = False
 
@@ -268,7 +273,7 @@ class Feeder:
                     recorder.turn(new=not self._finish)
                 else:
                     recorder.beat()
-            await asyncio.sleep(TURN)
+            await asyncio.sleep(self._turn)
 
     def _obey(self, word: str, argument: str = "") -> None:
         if word in ("hold", "go"):
@@ -282,7 +287,7 @@ class Feeder:
                 recorder.times.save(Path(argument) / f"{calls.name_of(recorder.index)}.times")
             print(json.dumps("saved"), flush=True)
         else:
-            getattr(self.recorders[int(argument)], word)()
+            self.recorders[int(argument)].befall(word)
 
     def _stats(self) -> dict[str, object]:
         return {
@@ -295,4 +300,4 @@ class Feeder:
 
 
 if __name__ == "__main__":
-    asyncio.run(Feeder(int(sys.argv[1])).run())
+    asyncio.run(Feeder(int(sys.argv[1]), float(sys.argv[2])).run())

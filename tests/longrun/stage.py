@@ -58,8 +58,8 @@ class Feeder:
 
 
 @contextmanager
-def feeder(folder: Path, count: int) -> Iterator[Feeder]:
-    words = (sys.executable, "-m", "longrun.feeder", str(count))
+def feeder(folder: Path, count: int, turn: float) -> Iterator[Feeder]:
+    words = (sys.executable, "-m", "longrun.feeder", str(count), str(turn))
     with (
         (folder / "feeder.log").open("wb") as log,
         subprocess.Popen(
@@ -80,10 +80,10 @@ def feeder(folder: Path, count: int) -> Iterator[Feeder]:
 
 
 @contextmanager
-def worker(folder: Path, url: str, ports: list[int], http: int) -> Iterator[subprocess.Popen[bytes]]:
+def worker(folder: Path, url: str, ports: list[int], http: int, refetch: float) -> Iterator[subprocess.Popen[bytes]]:
     """The real worker, asked to stop at the end."""
     config = folder / "cdr.toml"
-    config.write_text(_configuration(url, ports, http), encoding="utf-8")
+    config.write_text(_configuration(url, ports, http, refetch), encoding="utf-8")
     words = (sys.executable, "-c", RUN, "worker", "--config", str(config))
     with (folder / "worker.log").open("ab") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log, env=environment(), start_new_session=True)
@@ -103,10 +103,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _configuration(url: str, ports: list[int], http: int) -> str:
+def _configuration(url: str, ports: list[int], http: int, refetch: float) -> str:
     head = (
-        f'[database]\nurl = "{url}"\n[worker]\ndata_dir = "data"\nrefetch_after = "10s"\nreconcile_every = "1m"\n'
-        f'[http]\nlisten = "127.0.0.1:{http}"\n'
+        f'[database]\nurl = "{url}"\n[worker]\ndata_dir = "data"\nrefetch_after = "{refetch:g}s"\n'
+        f'reconcile_every = "1m"\n[http]\nlisten = "127.0.0.1:{http}"\n'
     )
     names = (calls.name_of(index) for index in range(len(ports)))
     return head + "".join(

@@ -34,6 +34,7 @@ _DATABASE = """
 SELECT pg_database_size(current_database()), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint,
        (SELECT extract(epoch FROM now() - max(observed_at))::float8 FROM cdr.checkpoint)
 """
+_UNRESOLVED = "SELECT count(*)::int FROM cdr.call WHERE state <> 'complete'"
 
 
 def process(pid: int) -> Sample:
@@ -88,6 +89,16 @@ def database(url: str) -> Sample:
     keys = ("live", "dead", "vacuums", "analyzes", "heap", "indexes")
     tables = {name: dict(zip(keys, values, strict=True)) for name, *values in rows if values[4] > _SMALL}
     return {"database_bytes": size, "wal": wal, "lag": lag, "tables": tables}
+
+
+def unresolved(url: str) -> int | None:
+    """Calls that are not complete; None while the database is away."""
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+            ((count,),) = connection.execute(_UNRESOLVED.encode())
+            return int(count)
+    except psycopg.OperationalError:
+        return None
 
 
 def _kilobytes(text: str) -> int:
