@@ -257,7 +257,7 @@ def _listed(path: str, tell: Tell, done: Place | None, size: int, inner: list[st
 def _changed(entry: os.DirEntry[str], done: Place | None) -> bool:
     """Whether a file was modified since it was done; of one that is gone by now there is nothing new.
 
-    Whoever puts another file in its place, or gives it an older modification time, cannot keep its status from changing.
+    Whoever puts another file in its place, or gives it an older modification time, changes its status now.
     """
     if done is None or done.since is None:
         return False
