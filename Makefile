@@ -5,10 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SEED   ?= 1
 FOR    ?= 60s
+MESSAGES ?= 5000000
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign lock clean
+.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign long-run lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +44,9 @@ bench-loaders: $(VENV)/.installed ## 100,000 files by us and by general loaders,
 
 campaign: $(VENV)/.installed ## worker, database and simulators with faults against an oracle: SEED=1 FOR=60s
 	$(BIN)/python -m tests.campaign --seed $(SEED) --for $(FOR)
+
+long-run: $(VENV)/.installed ## five million messages through the worker, nothing may grow; half an hour or more: MESSAGES=5000000
+	$(BIN)/python -m tests.longrun --messages $(MESSAGES) --seed $(SEED)
 
 lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*.txt (needs uv)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \

@@ -27,7 +27,7 @@ ROOM = 0.4
 """Share of a full backlog at which the recorders go on again."""
 PATIENCE = 300.0
 """Seconds that all may take to come to rest at the end."""
-NO_MESSAGE = (*RECORDER_FAULTS, "untold")
+NO_MESSAGE = ("garbage", "untold")
 
 
 @dataclass(frozen=True, slots=True)

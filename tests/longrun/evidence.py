@@ -42,8 +42,8 @@ class Evidence:
 
     def faults(self) -> Counter[str]:
         """How often each kind was injected."""
-        ours = Counter(str(each["what"]) for each in self.events if each["what"] in DATABASE_FAULTS)
-        return ours + Counter({what: self.sent(what) for what in RECORDER_FAULTS})
+        kinds = (*RECORDER_FAULTS, *DATABASE_FAULTS)
+        return Counter(str(each["what"]) for each in self.events if each["what"] in kinds)
 
 
 def read(folder: Path) -> Evidence:

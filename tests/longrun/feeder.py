@@ -153,13 +153,11 @@ class Recorder:
 
     def _drop(self, line: Line) -> None:
         """Close the subscription after what was written."""
-        self.sent["drop"] += 1
         line.transport.close()
         self.gone(line)
 
     def _reset(self, line: Line) -> None:
         """Close it at once: what was not read yet is lost."""
-        self.sent["reset"] += 1
         line.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.transport.abort()
         self.gone(line)
