@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import datetime
 
 from etl.errors import DatabaseUnavailable
@@ -12,6 +13,8 @@ from etl.journal.writer import Commit
 from etl.model import Draft
 from etl.recorder.clock import Clock
 
+LINE_BYTES = 300
+"""About what a line takes beside its body."""
 PATIENCE = 0.01
 """Seconds between two looks whether the journal, or the database, has caught up."""
 
@@ -24,6 +27,8 @@ class JournalSink:
         self._clock = clock
         self._latest = clock.now()
         self._commit: Commit | None = None
+        self.taken: Counter[str] = Counter()
+        """Bytes taken by recorder, since whoever minds the journal cleared it."""
 
     def now(self) -> datetime:
         self._latest = max(self._latest, self._clock.now())
@@ -31,6 +36,7 @@ class JournalSink:
 
     def append(self, draft: Draft) -> None:
         self._commit = self._journal.append(draft)
+        self.taken[draft.recorder] += len(draft.body) + LINE_BYTES
 
     async def room(self) -> None:
         while not self._journal.has_room:
