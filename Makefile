@@ -6,10 +6,11 @@ BIN    := $(VENV)/bin
 SEED   ?= 1
 FOR    ?= 60s
 RUNS   ?= 200
+MESSAGES ?= 5000000
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns kills points explore fuzz reliability lock clean
+.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns kills points explore fuzz long-run reliability lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +66,9 @@ explore: $(VENV)/.installed ## schedules of faults in virtual time against the l
 
 fuzz: $(VENV)/.fuzz ## foreign bytes at every entry, guided by coverage; installs atheris: FOR=60s for each target, TARGET=framing
 	$(BIN)/python -m tests.fuzz run --seed $(SEED) --for $(FOR) $(TARGET)
+
+long-run: $(VENV)/.installed ## five million messages through the worker, nothing may grow; half an hour or more: MESSAGES=5000000
+	$(BIN)/python -m tests.longrun --messages $(MESSAGES) --seed $(SEED)
 
 lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*.txt (needs uv)
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \

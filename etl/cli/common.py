@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -88,11 +88,25 @@ def note(text: str) -> None:
 def print_json(value: object) -> None:
     """One JSON document on stdout; times in ISO 8601 UTC, durations in seconds. Characters that a terminal would obey,
     and those of file names that are not UTF-8, are written as JSON escapes: a program reads them as they are."""
-    text = json.dumps(value, default=plain, ensure_ascii=False)
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(_json(value) + "
+")
     sys.stdout.flush()
+
+
+def print_json_list(head: Mapping[str, object], name: str, items: Iterable[object]) -> None:
+    """The same, `head` with one more key: a list that is written as it comes, and need not fit into memory."""
+    sys.stdout.write(f"{_json(head)[:-1]}, {_json(name)}: [")
+    for number, item in enumerate(items):
+        sys.stdout.write(f"{', ' if number else ''}{_json(item)}")
+    sys.stdout.write("]}\n")
+    sys.stdout.flush()
+
+
+def _json(value: object) -> str:
+    text = json.dumps(value, default=plain, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def plain(value: object) -> Any:

@@ -14,7 +14,7 @@ from etl import config
 from etl.calls.history import SKEW
 from etl.cli.accept import whoever
 from etl.cli.archive import Archive, opened
-from etl.cli.common import ConfigOption, JsonOption, data, finish, note, print_json, set_up_logging, span, table
+from etl.cli.common import ConfigOption, JsonOption, data, finish, note, print_json_list, set_up_logging, span, table
 from etl.cli.progress import shown
 from etl.config import Settings
 from etl.errors import UsageError
@@ -184,15 +184,13 @@ def _remarks(report: jobs.Report) -> Iterator[str]:
 
 
 def _print(report: jobs.Report, connection: Connection) -> None:
-    print_json(
-        {
-            "run": report.run,
-            "source": report.source,
-            "from": report.span.start,
-            "to": report.span.end,
-            "agrees": report.agrees,
-            "counts": report.counts,
-            "left": report.left,
-            "findings": findings(connection),
-        }
-    )
+    head = {
+        "run": report.run,
+        "source": report.source,
+        "from": report.span.start,
+        "to": report.span.end,
+        "agrees": report.agrees,
+        "counts": report.counts,
+        "left": report.left,
+    }
+    print_json_list(head, "findings", findings(connection))

@@ -74,7 +74,7 @@ class FileRead:
 class Place:
     """How far a folder is done: its first `entries` entries, in its own order, and the digest of their names.
 
-    Files among them that were modified at `since` (UTC) or later do not count as done.
+    Files among them that were modified or replaced at `since` (UTC) or later do not count as done.
     """
 
     entries: int
@@ -297,13 +297,17 @@ def _listed(path: str, tools: _Tools, done: Place | None, inner: list[str]) -> I
 
 
 def _changed(entry: os.DirEntry[str], done: Place | None) -> bool:
-    """Whether a file was modified since it was done; of one that is gone by now there is nothing new."""
+    """Whether a file was modified since it was done; of one that is gone by now there is nothing new.
+
+    Whoever puts another file in its place, or gives it an older modification time, changes its status now.
+    """
     if done is None or done.since is None:
         return False
     try:
-        return entry.stat().st_mtime >= done.since.timestamp()
+        status = entry.stat()
     except OSError:
         return False
+    return max(status.st_mtime, status.st_ctime) >= done.since.timestamp()
 
 
 def _is_metadata(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import datetime, timedelta
 
 from etl.errors import DatabaseUnavailable
@@ -14,6 +15,8 @@ from etl.recorder.clock import Clock
 
 TICK = timedelta(microseconds=1)
 """By so much each stamp is later than the one before, while a clock that was set back has to catch up."""
+LINE_BYTES = 300
+"""About what a line takes beside its body."""
 PATIENCE = 0.01
 """Seconds between two looks whether the journal, or the database, has caught up."""
 
@@ -27,6 +30,8 @@ class JournalSink:
         self._latest = self._now = clock.now()
         self._elapsed = clock.elapsed()
         self._commit: Commit | None = None
+        self.taken: Counter[str] = Counter()
+        """Bytes taken by recorder, since whoever minds the journal cleared it."""
 
     def now(self) -> datetime:
         """Later than every stamp before, and never before a moment that the clock has shown already, stamped or not:
@@ -39,6 +44,7 @@ class JournalSink:
 
     def append(self, draft: Draft) -> None:
         self._commit = self._journal.append(draft)
+        self.taken[draft.recorder] += len(draft.body) + LINE_BYTES
 
     async def room(self) -> None:
         while not self._journal.has_room:

@@ -220,7 +220,7 @@ def _claim(reading: Reading, gap: OpenGap) -> Claim:
     """A gap that lasts is read up to now."""
     part = Interval(gap.start, gap.end or reading.read_at)
     window = widened(part)
-    if not any(history_reads.witnesses(reading.connection, gap.recorder, window, reading.held).values()):
+    if not history_reads.has_witness(reading.connection, gap.recorder, window, reading.held):
         nearest = history_reads.nearest_witness(reading.connection, gap.recorder, window, reading.held)
         if nearest is not None:
             window = Interval(min(window.start, nearest), max(window.end, nearest + _MOMENT))

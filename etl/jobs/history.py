@@ -27,6 +27,7 @@ from etl.model import Fact, Interval, Kind, Quarantined
 from etl.store import gate, history_reads, quarantine
 from etl.store.backfill import Result
 from etl.store.database import Connection
+from etl.store.expected import Expected
 from etl.store.history_reads import Held, OpenGap, Read
 from etl.store.write import Batch, Writer, Written
 
@@ -292,19 +293,21 @@ class Reading:
 
     def read(self, spans: Spans, claims: Iterable[Claim]) -> None:
         """Read these spans, store what they show, and note in the claims which witnesses were among the rows."""
-        unseen = [(claim, self._expected(claim, spans)) for claim in claims]
+        expected, claims = Expected(self.connection), list(claims)
+        for number, claim in enumerate(claims):
+            for window in intersect((claim.window,), spans):
+                claim.shown.witnesses += expected.add(number, claim.gap.recorder, window, self.held)
         self.intake.begin(spans)
         try:
             for told in self.source.read(spans):
-                shown = self.intake.take(told)
+                expected.shown(self.intake.take(told))
                 unread = self._unread(told.quarantined)
-                for claim, calls in unseen:
-                    calls -= shown
+                for claim in claims:
                     claim.shown.unread |= {key for key, each in unread if self.source.concerns(each, claim.window)}
         finally:
             self.intake.flush()
-        for claim, calls in unseen:
-            claim.shown.hidden += len(calls)
+        for number, hidden in expected.left().items():
+            claims[number].shown.hidden += hidden
 
     def judged(self, claim: Claim) -> Read:
         """What it proves for a claim whose whole window was read."""
@@ -322,14 +325,6 @@ class Reading:
         return frozenset(
             each for found in self.settings.recorder if found.name == recorder for each in found.extensions
         )
-
-    def _expected(self, claim: Claim, spans: Spans) -> set[str]:
-        """The calls that must be among the rows of these spans; the claim notes how many of them are witnesses."""
-        expected: dict[str, bool] = {}
-        for window in intersect((claim.window,), spans):
-            expected |= history_reads.witnesses(self.connection, claim.gap.recorder, window, self.held)
-        claim.shown.witnesses += sum(expected.values())
-        return set(expected)
 
 
 @contextmanager

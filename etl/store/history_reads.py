@@ -97,10 +97,14 @@ EXISTS (SELECT FROM cdr.fact f
         WHERE f.call_id = c.call_id AND f.id_time = c.id_time AND f.history IS DISTINCT FROM %(source)s)
 """
 
-_WITNESSES = f"""
+WITNESSES = f"""
 SELECT c.call_id, {_KNOWN_OTHERWISE} FROM cdr.call c
 WHERE c.start_time >= %(start)s AND c.start_time < %(end)s AND {_HELD}
 """
+"""The calls of a recorder that start in a window and that the history must show, each with whether it bears witness:
+whether it is known from elsewhere, too. What a history has told us it will tell again, and that proves nothing."""
+
+_ANY_WITNESS = f"SELECT EXISTS (SELECT FROM ({WITNESSES}) AS found (call_id, witness) WHERE witness)"
 
 _ALL_WITNESSES = f"""
 SELECT c.call_id FROM cdr.call c
@@ -201,14 +205,11 @@ def open_gaps(connection: Connection, window: Interval | None = None) -> list[Op
         return [OpenGap(*(*row[:-1], frozenset(row[-1]))) for row in connection.execute(_OPEN, values)]
 
 
-def witnesses(connection: Connection, recorder: str, window: Interval, held: Held) -> dict[str, bool]:
-    """The calls of a recorder that start in the window and that the history must show.
-
-    The value is whether a call bears witness: whether it is known from elsewhere, too. What a history has told us it
-    will tell again, and that proves nothing.
-    """
+def has_witness(connection: Connection, recorder: str, window: Interval, held: Held) -> bool:
+    """Whether among the calls of a recorder that start in the window and that the history must show is one that bears
+    witness, since it is known from elsewhere, too."""
     with translate(name_of(connection)), connection.transaction():
-        return dict(connection.execute(_WITNESSES, held.values(recorder, window)).fetchall())
+        return connection.execute(_ANY_WITNESS, held.values(recorder, window)).fetchone() == (True,)
 
 
 def all_witnesses(connection: Connection, window: Interval, held: Held) -> set[str]:

@@ -42,6 +42,8 @@ COUNT_EVERY = 30.0
 """Seconds between two counts of what the database holds, for metrics."""
 RESUME_BELOW = 0.9
 """Sessions are opened again when the journal is below this share of its limit."""
+ALONE = 0.95
+"""Share of its limit at which the recorder that fills the journal is held alone: the rest is for the others."""
 SEGMENTS = 20
 """A journal at its limit has at least so many segments."""
 DRAIN = 20.0
@@ -76,6 +78,7 @@ class Worker:
         self._log = structlog.get_logger()
         self._stopping = asyncio.Event()
         self._held = ""
+        self._holding = 0
         readers = Interpreter(settings)
         worker, root = settings.worker, settings.worker.data_dir / "journal"
         self.journal = Journal.create(root, _limits(worker.journal_limit))
@@ -175,20 +178,40 @@ class Worker:
                 continue
 
     def _mind_backlog(self) -> None:
-        """At its limit, or with a full disk, the journal takes no more: say so and stop listening (G6)."""
+        """At its limit, or with a full disk, the journal takes no more: say so and stop listening (G6).
+
+        Where one recorder fills it, that one is stopped a little sooner: its flood is not to cost the others.
+        """
         limit, size, failing = self.settings.worker.journal_limit, self._bytes_on_disk(), self.journal.failing
+        if size < limit / 2:
+            self._sink.taken.clear()
         if failing is not None or size >= limit:
             told = str(failing) if failing else f"the journal has reached its limit ({size:,} of {limit:,} bytes)"
-            if not self._held:
-                self._log.error("not listening until there is room again", why=told)
-            self._held = told
-            for recorder in self.recorders:
-                recorder.hold("backlog", told)
+            self._hold(self.recorders, told)
+        elif size >= limit * ALONE and not self._held and (flooding := self._flooding()):
+            name = flooding.recorder.name
+            self._hold([flooding], f"recorder {name} alone fills the journal ({size:,} of {limit:,} bytes)")
         elif self._held and size < limit * RESUME_BELOW:
             self._log.info("there is room again; listening")
-            self._held = ""
+            self._held, self._holding = "", 0
             for recorder in self.recorders:
                 recorder.release()
+
+    def _hold(self, tasks: list[RecorderTask], told: str) -> None:
+        if len(tasks) > self._holding:
+            self._log.error("not listening until there is room again", why=told)
+            self._holding = len(tasks)
+        self._held = told
+        for recorder in tasks:
+            recorder.hold("backlog", told)
+
+    def _flooding(self) -> RecorderTask | None:
+        """The one of several recorders that most of what came since the journal was half full is from."""
+        taken = self._sink.taken
+        total = sum(taken.values())
+        if len(self.recorders) < 2 or total < self.settings.worker.journal_limit / 4:
+            return None
+        return next((task for task in self.recorders if taken[task.recorder.name] > total / 2), None)
 
     def _bytes_on_disk(self) -> int:
         """Of our journal, and of those of dead processes that wait for the database with it."""

@@ -211,6 +211,12 @@ def test_one_record_in_a_doubtful_zone_damages_nothing_that_is_better_known(
 # Going on -------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the files is the database's: these were all put there in the minute before a run."""
+    monkeypatch.setattr(backfill_files, "SKEW", timedelta(0))
+
+
 @pytest.mark.parametrize("plant", [write_flat, write_nested])
 @pytest.mark.parametrize("stopped", [10, 20, 35])
 def test_an_interrupted_run_goes_on_from_where_it_was(
@@ -264,6 +270,22 @@ def test_a_file_that_changes_after_it_was_read_is_read_again_by_the_run_that_goe
         if path.stem in {str(number) for number in range(40) if call_id(number) in done}
     )
     write(first, metadata(99), at=datetime.now(UTC))
+    report = run()
+    assert (report.resumed, report.counts["files"]) == (True, 41)
+    assert call_id(99) in calls(conn)
+
+
+def test_a_file_that_is_replaced_by_an_older_one_is_read_again_by_the_run_that_goes_on(
+    run: Import, conn: Connection, tmp_path: Path
+) -> None:
+    """A restored backup keeps its modification time: that alone does not tell what is new."""
+    root = tmp_path / "files"
+    write_flat(root, 40)
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_after(10))
+    done = calls(conn)
+    first = next(path for path in root.iterdir() if call_id(int(path.stem)) in done)
+    write(tmp_path / "other", metadata(99), at=BEGIN - timedelta(days=9)).rename(first)
     report = run()
     assert (report.resumed, report.counts["files"]) == (True, 41)
     assert call_id(99) in calls(conn)

@@ -66,7 +66,7 @@ def recorders(plan: Schedule, folder: Path) -> Iterator[Mapping[str, int]]:
     drawn = (str(plan.seed), str(plan.seconds), str(len(plan.recorders)))
     words = (sys.executable, "-m", "campaign.recorders", *drawn, str(folder))
     with (folder / "recorders.log").open("wb") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log, env=_environment())
+        process = subprocess.Popen(words, stdout=log, stderr=log, env=environment())
     ports = folder / "ports.json"
     try:
         wait_for(lambda: ports.exists() or process.poll() is not None, 60, "simulated recorders")
@@ -86,7 +86,7 @@ def network(
         yield None
         return
     targets = {name: ports.get(name, str(cluster.socket / ".s.PGSQL.5432")) for name in named}
-    made = Network(folder, targets, _environment())
+    made = Network(folder, targets, environment())
     try:
         wait_for(lambda: made.ready, 60, "the network")
         yield made
@@ -138,7 +138,7 @@ def command(config: Path, log: Path, *words: str) -> int:
     with log.open("ab") as output:
         output.write(f"\n$ cdr {' '.join(words)}\n".encode())
         output.flush()
-        return subprocess.run(line, stdout=output, stderr=output, env=_environment(), timeout=480).returncode
+        return subprocess.run(line, stdout=output, stderr=output, env=environment(), timeout=480).returncode
 
 
 @dataclass
@@ -167,7 +167,7 @@ class WorkerProcess:
         words = (sys.executable, "-c", RUN, "worker", "--config", str(self.config))
         with self.log.open("ab") as log:
             self._logged = log.tell()
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=_environment() | dict(self.more))
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=environment() | dict(self.more))
 
     def send(self, number: signal.Signals) -> None:
         """A signal. A worker that has ended by itself is a failure of the campaign."""
@@ -203,7 +203,7 @@ class WorkerProcess:
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, without settings of a `cdr` that may be installed here."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("CDR_")}
     return kept | {"PYTHONPATH": os.pathsep.join((str(SOURCES), str(TESTS)))}

@@ -93,20 +93,42 @@ def test_a_folder_that_changed_where_it_was_done_is_done_again(
     assert sorted(again.names) == sorted(each.name for each in tmp_path.iterdir())
 
 
+def moment(folder: Path) -> datetime:
+    """A moment later than all that was done to files before: their times move in ticks."""
+    path, before = put(folder / "clock"), 0.0
+    while (at := path.stat().st_ctime) <= (before := before or at):
+        put(path)
+    return datetime.fromtimestamp(at, UTC)
+
+
+def overwrite(path: Path) -> None:
+    put(path, b"<b/>", at=datetime.now(UTC))
+
+
+def replace_by_an_older_one(path: Path) -> None:
+    other = put(path.parent.parent / "other.xml", b"<b/>", at=WRITTEN - timedelta(days=1))
+    other.rename(path)
+
+
+def overwrite_and_turn_back(path: Path) -> None:
+    put(path, b"<b/>", at=WRITTEN - timedelta(days=1))
+
+
 @pytest.mark.parametrize("size", [1, 10])
+@pytest.mark.parametrize("change", [overwrite, replace_by_an_older_one, overwrite_and_turn_back])
 def test_a_file_that_changed_since_it_was_done_is_handed_out_again(
-    tmp_path: Path, problems: list[Problem], size: int
+    tmp_path: Path, problems: list[Problem], size: int, change: Callable[[Path], None]
 ) -> None:
-    """And what is noted of it takes nothing back of what is done."""
+    """Whatever its modification time; and what is noted of it takes nothing back of what is done."""
+    root = tmp_path / "files"
     for number in range(10):
-        put(tmp_path / f"{number}.xml")
-    first, second = walk(str(tmp_path), problems.append, size=5)
-    since = WRITTEN + timedelta(hours=1)
-    put(tmp_path / first.names[1], at=since)
-    put(tmp_path / first.names[3], at=since - timedelta(seconds=1))
+        put(root / f"{number}.xml")
+    first, second = walk(str(root), problems.append, size=5)
+    since = moment(tmp_path)
+    change(root / first.names[1])
     assert first.place
-    known = {str(tmp_path): replace(first.place, since=since)}
-    again = list(walk(str(tmp_path), problems.append, known.get, size=size))
+    known = {str(root): replace(first.place, since=since)}
+    again = list(walk(str(root), problems.append, known.get, size=size))
     assert [name for piece in again for name in piece.names] == [first.names[1], *second.names]
     assert all(piece.place is None or piece.place.entries >= 5 for piece in again)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -14,6 +15,8 @@ from etl.model import Interval
 from etl.store import backfill, gaps, history_reads
 from etl.store.acceptance import accept_gap
 from etl.store.audit import Author
+from etl.store.database import Connection
+from etl.store.expected import Expected
 from etl.store.history_reads import Held, Read
 
 pytestmark = pytest.mark.slow
@@ -108,6 +111,14 @@ def held(**options: object) -> Held:
     return Held("http", at(60), at(90), **options)  # type: ignore[arg-type]
 
 
+def expected(opened: Connection, window: Interval, by: Held) -> tuple[int, int]:
+    """How many calls of ny-1 the history must show, and how many of them bear witness."""
+    wanted = Expected(opened)
+    witnesses = wanted.add(7, "ny-1", window, by)
+    assert history_reads.has_witness(opened, "ny-1", window, by) is (witnesses > 0)
+    return wanted.left().get(7, 0), witnesses
+
+
 def test_witnesses_are_complete_calls_that_ended_in_time_and_are_neither_erased_nor_expired(house: House) -> None:
     fine, erased, long, other = row(5), row(6), row(7, length=100), row(8, location="ny-2")
     house.heard(fine, erased, long)
@@ -117,22 +128,22 @@ def test_witnesses_are_complete_calls_that_ended_in_time_and_are_neither_erased_
         opened.execute("INSERT INTO cdr.erased_call (call_id) VALUES (%s)", [erased.call_id])
     window = Interval(at(0), at(20))
     with house.connect() as opened:
-        assert history_reads.witnesses(opened, "ny-1", window, held()) == {fine.call_id: True}
-        assert history_reads.witnesses(opened, "ny-1", window, held(expired_before=at(5.5))) == {}
-        assert history_reads.witnesses(opened, "ny-1", Interval(at(0), at(5)), held()) == {}
+        assert expected(opened, window, held()) == (1, 1)
+        assert expected(opened, window, held(expired_before=at(5.5))) == (0, 0)
+        assert expected(opened, Interval(at(0), at(5)), held()) == (0, 0)
         early = Held("http", at(60), at(2))
-        assert history_reads.witnesses(opened, "ny-1", window, early) == {}, "known only since the read began"
+        assert expected(opened, window, early) == (0, 0), "known only since the read began"
 
 
 def test_a_call_that_only_the_history_told_us_is_no_witness_for_it_but_for_another(house: House) -> None:
     house.sessions((0, 10), (20, None))
-    house.fake.rows.append(told := row(15))
+    house.fake.rows.append(row(15))
     house.clock.moment = at(50)
     house.fill()
     with house.connect() as opened:
         for source, bears_witness in (("http", False), ("file", True)):
             by = Held(source, at(60), at(90))  # type: ignore[arg-type]
-            assert history_reads.witnesses(opened, "ny-1", Interval(at(0), at(20)), by) == {told.call_id: bears_witness}
+            assert expected(opened, Interval(at(0), at(20)), by) == (1, bears_witness)
             for window in (Interval(at(0), at(5)), Interval(at(20), at(25))):
                 nearest = history_reads.nearest_witness(opened, "ny-1", window, by)
                 assert nearest == (at(15) if bears_witness else None)
@@ -159,3 +170,42 @@ def test_a_call_is_stale_where_no_session_lives(house: House) -> None:
     house.sessions((0, None))
     with house.connect() as opened:
         assert history_reads.unresolved(opened, at(60)) == []
+
+
+def test_what_a_reader_expects_is_left_until_it_is_shown_whoever_else_expects_it(house: House) -> None:
+    heard = [row(minute) for minute in (5, 6, 7)]
+    house.heard(*heard)
+    with house.connect() as opened:
+        wanted = Expected(opened)
+        assert wanted.add(0, "ny-1", Interval(at(0), at(6.5)), held()) == 2
+        assert wanted.add(1, "ny-1", Interval(at(5.5), at(9)), held()) == 2
+        wanted.shown(["a stranger", heard[1].call_id])
+        assert wanted.left() == {0: 1, 1: 1}
+        wanted.shown([heard[0].call_id])
+        assert wanted.left() == {1: 1}
+        assert Expected(opened).left() == {}, "the next read begins with nothing"
+
+
+MANY = 30_000
+
+
+def test_memory_stays_flat_however_many_calls_a_gap_must_show(house: House) -> None:
+    """Ids of calls that are awaited took 120 bytes each: a gap of months is full of them."""
+    house.sessions((0, 10), (200, None))
+    house.heard(row(5))
+    with house.connect() as opened, opened.transaction():
+        opened.execute(
+            "INSERT INTO cdr.call (call_id, id_time, recorder, state, source, start_time, end_time,"
+            " first_seen_at, recorded_at) SELECT 'many-' || n, at, 'ny-1', 'complete', 'detail', at, at, at, at"
+            " FROM generate_series(1, %s) n, LATERAL (SELECT %s + n * interval '0.3 s') t (at)",
+            [MANY, at(15)],
+        )
+    house.clock.moment = at(400)
+    tracemalloc.start()
+    try:
+        report = house.fill()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert f"{MANY + 1} calls that are held as complete are not among its rows" in str(report.gaps[0].told)
+    assert peak < MANY * 60

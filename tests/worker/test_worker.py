@@ -230,7 +230,8 @@ async def test_at_the_journals_limit_it_stops_listening_and_goes_on_when_there_i
     await subscribed(worker)
     fat = {"source_name": "N" * 20_000}
     while not worker._held:
-        recorders[0].begin_call(fat)
+        for simulator in recorders:
+            simulator.begin_call(fat)
         await asyncio.sleep(0.001)
     await until(lambda: not any(task.subscribed for task in worker.recorders))
     assert any("journal: the journal has reached its limit" in each for each in worker.readiness().obstacles)
@@ -239,6 +240,30 @@ async def test_at_the_journals_limit_it_stops_listening_and_goes_on_when_there_i
     await subscribed(worker)
     await until(lambda: worker.loader.sequence >= received)
     await until(lambda: ("backlog",) in rows(empty_embedded_conn, "SELECT reason FROM cdr.gap"))
+
+
+async def test_a_recorder_that_floods_the_journal_is_held_alone(
+    run: Run, recorders: list[Simulator], gate: Gate, empty_embedded_conn: Connection
+) -> None:
+    """Until then it took all others with it."""
+    gate.open = False
+    worker, _ = await run(journal_limit="4MB")
+    await subscribed(worker)
+    flooding, calm = worker.recorders
+    while not worker._held:
+        recorders[0].begin_call({"source_name": "N" * 20_000})
+        recorders[1].begin_call()
+        await asyncio.sleep(0.001)
+    await until(lambda: not flooding.subscribed)
+    late = recorders[1].begin_call()
+    await asyncio.sleep(0.1)
+    assert calm.subscribed
+    assert any("recorder ny-1 alone fills the journal" in each for each in worker.readiness().obstacles)
+    gate.open = True
+    await subscribed(worker)
+    await until(lambda: rows(empty_embedded_conn, f"SELECT 1 FROM cdr.call WHERE call_id = '{late.call_id}'") == [(1,)])
+    gaps = "SELECT recorder, reason FROM cdr.gap"
+    await until(lambda: rows(empty_embedded_conn, gaps) == [("ny-1", "backlog")])
 
 
 async def test_metrics_and_the_status_page_hold_no_personal_data(
