@@ -14,9 +14,9 @@ SELECT
     c.start_time,
     c.end_time,
     CASE WHEN mask.off OR c.source_caller_id = '' THEN c.source_caller_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.source_caller_id, 'UTF8')), 'hex'), 16) END AS source_caller_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.source_caller_id, 'UTF8')), 1, 8), 'hex') END AS source_caller_id,
     CASE WHEN mask.off OR c.destination_caller_id = '' THEN c.destination_caller_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.destination_caller_id, 'UTF8')), 'hex'), 16) END AS destination_caller_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.destination_caller_id, 'UTF8')), 1, 8), 'hex') END AS destination_caller_id,
     CASE c.state
         WHEN 'lost' THEN 'gone: the recorder does not know it any more'
         WHEN 'ended' THEN CASE
