@@ -48,7 +48,12 @@ LEFT JOIN LATERAL (
             WHEN 'ended' THEN min(i.first_observed_at) FILTER (WHERE i.kind = 'end' OR i.end_time IS NOT NULL)
         END AS since,
         bool_or(i.kind = 'unfinished') AS unfinished
-    FROM cdr.fact i WHERE i.call_id = c.call_id AND i.id_time = c.id_time
+    FROM cdr.fact i
+    WHERE i.call_id = c.call_id AND i.id_time = c.id_time
+        -- Evidence lies scattered, and each fact may be a page to read: nothing of a call that goes on, only the absence
+        -- of one that is lost.
+        AND i.kind = ANY (CASE c.state WHEN 'lost' THEN ARRAY['absent']
+            WHEN 'ended' THEN ARRAY['detail', 'http', 'file', 'unfinished', 'end', 'start', 'list'] END)
 ) f ON true
 LEFT JOIN LATERAL (
     SELECT i.act, i.told, i.outcome, r.started_at AS at

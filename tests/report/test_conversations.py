@@ -185,6 +185,20 @@ def test_a_conversation_of_more_than_a_minute_is_whole_on_either_side_of_a_range
     assert [len(row[0]) for row in ask(empty_conn, BETWEEN, end, end + 200 * SECOND)] == [30]
 
 
+@pytest.mark.parametrize(("length", "continued"), [(24 * 3600, True), (24 * 3600 + 1, False)])
+def test_a_failover_is_found_after_a_first_half_of_a_day_and_no_longer_one(
+    empty_conn: Connection, length: int, continued: bool
+) -> None:
+    """Also in a range that does not hold the first half."""
+    then = NOON + length * SECOND
+    first, second = Copy("a", NOON, then, platform="p"), Copy("b", then, recorder="ny-2", platform="p")
+    copying.store(empty_conn, [first, second])
+    expected = [(("a",), ("ny-1",), None), (("b",), ("ny-2",), "a" if continued else None)]
+    assert in_order(conversations([first, second])) == expected
+    assert ask(empty_conn) == expected
+    assert ask(empty_conn, BETWEEN, then, then + SECOND) == expected[1:]
+
+
 # What readers may learn -----------------------------------------------------------------------------------------
 
 
