@@ -9,6 +9,9 @@
 --          pseudonyms in all views, so that grouping and joining work. They are made here and not by a function: whoever
 --          could call one could look up the pseudonym of every number there is. The key is in cdr.mask_key, which only
 --          the owner reads. Both questions are asked once per query.
+--          Each ends in || '' four times, which adds nothing but cost: what costs more than ten operators the planner
+--          leaves until after ORDER BY ... LIMIT (SHA-256 is one operator to it). The 100 longest calls of a month are
+--          then 100 calls to mask, not all of the month.
 -- Codes:   one that nobody documented is shown as such; the bare codes stand at the end.
 
 CREATE OR REPLACE VIEW report.calls AS
@@ -21,25 +24,25 @@ SELECT
     c.duration,
     c.recorder_duration,
     CASE WHEN mask.off OR c.source_caller_id = '' THEN c.source_caller_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.source_caller_id, 'UTF8')), 'hex'), 16) END AS source_caller_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.source_caller_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS source_caller_id,
     CASE WHEN mask.off OR c.source_name = '' THEN c.source_name
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.source_name, 'UTF8')), 'hex'), 16) END AS source_name,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.source_name, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS source_name,
     CASE WHEN mask.off OR c.source_ip = '' THEN c.source_ip
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.source_ip, 'UTF8')), 'hex'), 16) END AS source_ip,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.source_ip, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS source_ip,
     CASE WHEN mask.off OR c.source_eth = '' THEN c.source_eth
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.source_eth, 'UTF8')), 'hex'), 16) END AS source_eth,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.source_eth, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS source_eth,
     CASE WHEN mask.off OR c.source_device = '' THEN c.source_device
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.source_device, 'UTF8')), 'hex'), 16) END AS source_device,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.source_device, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS source_device,
     CASE WHEN mask.off OR c.destination_caller_id = '' THEN c.destination_caller_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.destination_caller_id, 'UTF8')), 'hex'), 16) END AS destination_caller_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.destination_caller_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS destination_caller_id,
     CASE WHEN mask.off OR c.destination_name = '' THEN c.destination_name
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.destination_name, 'UTF8')), 'hex'), 16) END AS destination_name,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.destination_name, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS destination_name,
     CASE WHEN mask.off OR c.destination_ip = '' THEN c.destination_ip
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.destination_ip, 'UTF8')), 'hex'), 16) END AS destination_ip,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.destination_ip, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS destination_ip,
     CASE WHEN mask.off OR c.destination_eth = '' THEN c.destination_eth
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.destination_eth, 'UTF8')), 'hex'), 16) END AS destination_eth,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.destination_eth, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS destination_eth,
     CASE WHEN mask.off OR c.destination_device = '' THEN c.destination_device
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.destination_device, 'UTF8')), 'hex'), 16) END AS destination_device,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.destination_device, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS destination_device,
     coalesce(cause.name, 'unknown code ' || c.cause_id) AS cause,
     coalesce(direction.name, 'unknown code ' || c.direction_id) AS direction,
     coalesce(audio_codec.name, 'unknown code ' || c.audio_codec_id) AS audio_codec,
@@ -56,20 +59,20 @@ SELECT
         ELSE '#' || left(encode(sha256(mask.key || convert_to(c.platform_call_id, 'UTF8')), 'hex'), 16) END AS platform_call_id,
     c.location,
     CASE WHEN mask.off OR c.meeting_id = '' THEN c.meeting_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.meeting_id, 'UTF8')), 'hex'), 16) END AS meeting_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.meeting_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS meeting_id,
     CASE WHEN mask.off OR c.owner_eid = '' THEN c.owner_eid
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.owner_eid, 'UTF8')), 'hex'), 16) END AS owner_eid,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.owner_eid, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS owner_eid,
     c.location_eid,
     CASE WHEN mask.off OR c.cisco_guid = '' THEN c.cisco_guid
         ELSE '#' || left(encode(sha256(mask.key || convert_to(c.cisco_guid, 'UTF8')), 'hex'), 16) END AS cisco_guid,
     CASE WHEN mask.off OR c.ms_conversation_id = '' THEN c.ms_conversation_id
         ELSE '#' || left(encode(sha256(mask.key || convert_to(c.ms_conversation_id, 'UTF8')), 'hex'), 16) END AS ms_conversation_id,
     CASE WHEN mask.off OR c.agent_id = '' THEN c.agent_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.agent_id, 'UTF8')), 'hex'), 16) END AS agent_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.agent_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS agent_id,
     CASE WHEN mask.off OR c.recorded_extension = '' THEN c.recorded_extension
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.recorded_extension, 'UTF8')), 'hex'), 16) END AS recorded_extension,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.recorded_extension, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS recorded_extension,
     CASE WHEN mask.off OR c.dialed_extension = '' THEN c.dialed_extension
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.dialed_extension, 'UTF8')), 'hex'), 16) END AS dialed_extension,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.dialed_extension, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS dialed_extension,
     c.ondemand,
     c.conference,
     c.secondary,

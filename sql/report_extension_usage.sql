@@ -39,7 +39,7 @@ CROSS JOIN LATERAL (
         SELECT
             c.recorder,
             CASE WHEN mask.off OR c.recorded_extension = '' THEN c.recorded_extension
-                ELSE '#' || left(encode(sha256(mask.key || convert_to(c.recorded_extension, 'UTF8')), 'hex'), 16) END AS extension,
+                ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.recorded_extension, 'UTF8')), 1, 8), 'hex') END AS extension,
             count(*) AS calls,
             count(*) FILTER (WHERE c.state = 'complete') AS complete,
             coalesce(sum(c.duration), interval '0') AS talk_time,

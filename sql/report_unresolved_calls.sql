@@ -14,9 +14,9 @@ SELECT
     c.start_time,
     c.end_time,
     CASE WHEN mask.off OR c.source_caller_id = '' THEN c.source_caller_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.source_caller_id, 'UTF8')), 'hex'), 16) END AS source_caller_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.source_caller_id, 'UTF8')), 1, 8), 'hex') END AS source_caller_id,
     CASE WHEN mask.off OR c.destination_caller_id = '' THEN c.destination_caller_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.destination_caller_id, 'UTF8')), 'hex'), 16) END AS destination_caller_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.destination_caller_id, 'UTF8')), 1, 8), 'hex') END AS destination_caller_id,
     CASE c.state
         WHEN 'lost' THEN 'gone: the recorder does not know it any more'
         WHEN 'ended' THEN CASE
@@ -48,7 +48,12 @@ LEFT JOIN LATERAL (
             WHEN 'ended' THEN min(i.first_observed_at) FILTER (WHERE i.kind = 'end' OR i.end_time IS NOT NULL)
         END AS since,
         bool_or(i.kind = 'unfinished') AS unfinished
-    FROM cdr.fact i WHERE i.call_id = c.call_id AND i.id_time = c.id_time
+    FROM cdr.fact i
+    WHERE i.call_id = c.call_id AND i.id_time = c.id_time
+        -- Evidence lies scattered, and each fact may be a page to read: nothing of a call that goes on, only the absence
+        -- of one that is lost.
+        AND i.kind = ANY (CASE c.state WHEN 'lost' THEN ARRAY['absent']
+            WHEN 'ended' THEN ARRAY['detail', 'http', 'file', 'unfinished', 'end', 'start', 'list'] END)
 ) f ON true
 LEFT JOIN LATERAL (
     SELECT i.act, i.told, i.outcome, r.started_at AS at
