@@ -88,8 +88,7 @@ def note(text: str) -> None:
 def print_json(value: object) -> None:
     """One JSON document on stdout; times in ISO 8601 UTC, durations in seconds. Characters that a terminal would obey,
     and those of file names that are not UTF-8, are written as JSON escapes: a program reads them as they are."""
-    sys.stdout.write(_json(value) + "
-")
+    sys.stdout.write(_json(value) + "\n")
     sys.stdout.flush()
 
 

@@ -85,8 +85,6 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where SQLite quotes a damaged name in an error
         raise _ours(path, error) from error
-    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its error, and Python cannot read that
-        raise JournalDamaged(str(path), "it is not what was written (its schema is malformed)") from error
 
 
 def _ours(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> JournalError:
