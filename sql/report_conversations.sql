@@ -140,6 +140,8 @@ END;
 COMMENT ON FUNCTION report.copies_between(timestamptz, timestamptz) IS
     'Calls that are not alone, from from_time to to_time and around: call_id; shown, whether its row stands for the conversation; copies, call_ids and recorders of all copies, the one shown first; continues, as in report.conversations. All other calls have no copy';
 
+-- Plain enough that the planner puts it into the query that asks: only the columns and rows that are wanted are read and
+-- masked. RESTRICTED, as what it calls: else every worker would find all copies for itself.
 CREATE OR REPLACE FUNCTION report.conversations_between(from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (
     call_id text, recorder text, state text, start_time timestamptz, end_time timestamptz, duration interval,
