@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -247,6 +248,8 @@ def main(arguments: Sequence[str]) -> int:
     """Strike the scenarios; exit code 1 if any was not as if it had never been killed."""
     options = _options(arguments)
     failed = False
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts what is in the background without the first
+        signal.signal(number, signal.default_int_handler)
     root = Path(tempfile.mkdtemp(prefix="cdr-points-"))
     try:
         with serving("points", embedded.programs()) as server:
