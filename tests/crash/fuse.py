@@ -112,6 +112,8 @@ class Fuse:
 
 
 def _says_nothing(connection: psycopg.Connection[Any], work: Generator[Any, Any, Any]) -> bool:
-    """A commit without a transaction, such as at the end of a `with`, does not reach the server."""
+    """Neither a commit without a transaction, such as at the end of a `with`, nor the beginning of a pipeline reaches
+    the server."""
     idle = connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
-    return idle and getattr(work, "__name__", "") == "_commit_gen"
+    name = getattr(work, "__qualname__", "")
+    return name == "BasePipeline._enter_gen" or (idle and name.endswith("._commit_gen"))

@@ -40,7 +40,7 @@ PROGRAMME = "kills"
 RATE = 12.0
 """Calls per second."""
 RECENT = timedelta(seconds=30)
-"""What was owed for no longer than that when the last worker started must be done. Much older calls are left as they
+"""What was owed for no longer than that when the last worker subscribed must be done. Much older calls are left as they
 are: `detail_give_up` and `refetch_after` say for how long a record is asked for."""
 UNHEARD = 1.0
 """Seconds for which new calls begin that nobody hears: on a busy machine a worker takes long to start."""
@@ -120,7 +120,7 @@ class Killer:
     house: House
     faults: Counter[str] = field(default_factory=Counter)
     recovery: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _started: datetime = field(init=False)
+    _listens_since: datetime = field(init=False)
 
     async def run(self) -> list[Verdict]:
         """All of it, and what the oracle says."""
@@ -159,8 +159,9 @@ class Killer:
 
     async def _start(self, since: datetime | None) -> None:
         """Start the worker, and note how long it takes until it listens again."""
-        began, self._started = time.monotonic(), datetime.now(UTC)
+        began = time.monotonic()
         await self.house.start(PATIENCE)
+        self._listens_since = datetime.now(UTC)
         if since is not None:
             self.house.out(Blow.KILL, since)
             self.recovery[Blow.KILL.value].append(round(time.monotonic() - began, 2))
@@ -205,7 +206,7 @@ class Killer:
     def _left(self) -> list[str]:
         """What is still to be done: sessions and journals of the dead, calls that go on, details to be asked for."""
         with database.connect(self.house.url) as connection:
-            owed = pending.owed(connection, self._started - RECENT)
+            owed = pending.owed(connection, self._listens_since - RECENT)
             ongoing = connection.execute("SELECT call_id FROM cdr.call WHERE state = 'ongoing'").fetchall()
             left = [f"session {each.id} has no owner" for each in ownerless(connection)]
         left += [f"{each.call_id} is owed a {'second look' if each.refetch else 'record'}" for each in owed]

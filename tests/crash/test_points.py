@@ -23,7 +23,7 @@ from etl.store.write import Batch, Writer
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
-EVERY = 40
+EVERY = 80
 """Of some 2,000 steps in all every so many-th."""
 
 
