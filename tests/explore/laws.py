@@ -156,6 +156,7 @@ class Laws:
         self._honest()
         self._complete()
         self._newest()
+        self._patient()
         self._kept_nonsense()
         self._calm()
 
@@ -298,6 +299,17 @@ class Laws:
         )
         last = {journal: version for _, version, journal in sorted(records)}
         return clocks and shown in last.values()
+
+    def _patient(self) -> None:
+        """Section 7 (d): a record is asked for until `detail_give_up` has passed before "unknown" is the last word."""
+        set_clock = any(host.steps for host in self.stage.hosts)
+        patience = settings(self.stage.hosts[0].root).worker.detail_give_up.total_seconds() - 0.5
+        for folder in self.stage.disks.kept.values():
+            for at, (draft, _) in zip(folder.times, self._entries(folder), strict=False):
+                call = self.stage.recorder.calls.get(str(draft.note.get("call_id")))
+                if draft.note.get("purpose") == "last" and call is not None and call.ended is not None:
+                    breach = f"{name(call.id)} ended at {call.ended:.2f} and was asked for the last time by {at:.2f}"
+                    self.see(at - call.ended >= patience, breach, excused=set_clock)
 
     def _kept_nonsense(self) -> None:
         """G1, G9: what cannot be understood is kept."""
