@@ -34,7 +34,8 @@ class Trouble(StrEnum):
     VANISHED = "vanished"
     """It was there a moment ago: moved or deleted, as recorders do together with the media."""
     LOOP = "loop"
-    """A link leads back to a folder above it. Nothing is missing: that folder is read anyway."""
+    """A link leads back to a folder above it, or where another link led. Nothing is missing: that folder is read
+    anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +191,23 @@ class _Open:
 def _descend(root: str, tell: Tell, known: Known, size: int) -> Iterator[Piece]:
     """Depth first, with a stack of our own: folders can be nested deeper than functions."""
     stack: list[_Open] = []
+    linked: set[tuple[int, int]] = set()
     step: Piece | str | None = root
     while step is not None or stack:
         if isinstance(step, Piece):
             yield step
         elif step is None:
             stack.pop()
-        elif opened := _enter(step, stack, tell, known, size):
+        elif opened := _enter(step, stack, linked, tell, known, size):
             stack.append(opened)
         step = next(stack[-1].steps, None) if stack else None
 
 
-def _enter(path: str, above: list[_Open], tell: Tell, known: Known, size: int) -> _Open | None:
+def _enter(
+    path: str, above: list[_Open], linked: set[tuple[int, int]], tell: Tell, known: Known, size: int
+) -> _Open | None:
+    """Open a folder, unless it is one of those above, or a link has led to it before (`linked`): of links that lead to
+    links, twenty would make a million ways."""
     try:
         status = Path(path).stat()
     except OSError as error:
@@ -211,6 +217,11 @@ def _enter(path: str, above: list[_Open], tell: Tell, known: Known, size: int) -
     if any(identity == each.identity for each in above):
         tell(Problem(path, Trouble.LOOP, "a link leads back to a folder above it"))
         return None
+    if Path(path).is_symlink():
+        if identity in linked:
+            tell(Problem(path, Trouble.LOOP, "another link has led to the same folder already"))
+            return None
+        linked.add(identity)
     return _Open(identity, _steps(path, tell, known, size))
 
 
