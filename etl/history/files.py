@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -37,7 +37,8 @@ class Trouble(StrEnum):
     VANISHED = "vanished"
     """It was there a moment ago: moved or deleted, as recorders do together with the media."""
     LOOP = "loop"
-    """A link leads back to a folder above it. Nothing is missing: that folder is read anyway."""
+    """A link leads back to a folder above it, or where another link led. Nothing is missing: that folder is read
+    anyway."""
     OUTSIDE = "outside"
     """A link leads out of the folders that were asked for."""
 
@@ -212,12 +213,13 @@ class _Moved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Tools:
-    """What goes along into every folder of a walk."""
+    """What goes along into every folder of a walk. `linked`: the folders that a link has led to (device and inode)."""
 
     tell: Tell
     known: Known
     size: int
     region: Region
+    linked: set[tuple[int, int]] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,8 @@ def _descend(root: str, tools: _Tools) -> Iterator[Piece]:
 
 
 def _enter(path: str, above: list[_Open], tools: _Tools) -> _Open | None:
+    """Open a folder, unless it is one of those above, or a link has led to it before: of links that lead to links,
+    twenty would make a million ways."""
     try:
         status = Path(path).stat()
     except OSError as error:
@@ -253,6 +257,11 @@ def _enter(path: str, above: list[_Open], tools: _Tools) -> _Open | None:
     if any(identity == each.identity for each in above):
         tools.tell(Problem(path, Trouble.LOOP, "a link leads back to a folder above it"))
         return None
+    if Path(path).is_symlink():
+        if identity in tools.linked:
+            tools.tell(Problem(path, Trouble.LOOP, "another link has led to the same folder already"))
+            return None
+        tools.linked.add(identity)
     return _Open(identity, _steps(path, tools))
 
 

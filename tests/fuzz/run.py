@@ -28,7 +28,7 @@ from support import ledger
 from etl.config import duration
 
 ROOT = Path(__file__).parent.parent.parent
-GRACE = 120.0
+GRACE = 900.0
 """Seconds that a target may take beyond its time: it starts, and its last input may be slow."""
 MEMORY = 2000
 """Megabytes that a target's process may take."""

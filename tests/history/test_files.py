@@ -345,3 +345,18 @@ def test_a_scan_tells_what_it_cannot_give(tmp_path: Path, problems: list[Problem
     pipe(tmp_path / "pipe.xml")
     assert [each.body for each in scan([tmp_path, tmp_path / "none"], None, 10, problems.append)] == [b"<a/>"]
     assert {Path(each.path).name for each in problems} == {"large.xml", "pipe.xml", "none"}
+
+
+def test_links_that_lead_to_links_are_not_followed_in_all_their_combinations(tmp_path: Path) -> None:
+    """Thirty folders with a link beside each were a billion ways to the last one: the reading never ended."""
+    folder = tmp_path
+    for _ in range(30):
+        (folder / "inner").mkdir()
+        (folder / "link").symlink_to("inner")
+        folder = folder / "inner"
+    (folder / "x.xml").write_bytes(b"<a/>")
+    told: list[Problem] = []
+    read = [path for piece in walk(str(tmp_path), told.append) for path in piece.paths]
+    assert str(folder / "x.xml") in read
+    assert len(read) <= 31
+    assert {each.trouble for each in told} == {Trouble.LOOP}
