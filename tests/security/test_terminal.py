@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cli.conftest import Cdr
 from support.command import Here, Result
 from support.history import Reply, Site, failure, serving
 from support.hostile import hostile
@@ -31,8 +32,6 @@ from support.recorders import document, ended, failed, started
 from etl.cli import common
 from etl.store import acceptance, quarantine
 from etl.store.audit import Author
-
-from .conftest import Cdr
 
 pytestmark = pytest.mark.slow
 
