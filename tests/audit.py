@@ -48,7 +48,7 @@ def audit(program: str, lock: Path) -> list[str]:
             timeout=PATIENCE,
         )
         report: Any = json.loads(done.stdout)
-        found = {canonicalize_name(each["name"]): each for each in report["dependencies"]}
+        found: dict[str, Any] = {canonicalize_name(each["name"]): each for each in report["dependencies"]}
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotAudited(f"{lock}: {program} did not run: {error}") from None
     except (ValueError, KeyError, TypeError):

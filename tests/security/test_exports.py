@@ -99,4 +99,4 @@ def test_an_export_is_typed_and_literal_and_no_file_for_a_spreadsheet(
     files = [path for path in (tmp_path / "lake").rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"calls.parquet", "manifest.json"}
     rows = [row for path in files if path.suffix == ".parquet" for row in pq.ParquetFile(path).read().to_pylist()]
-    assert {row["source_name"] for row in rows} == {row["recorder"] for row in rows} == set(TEXTS)
+    assert {row["source_name"] for row in rows} == {row["location"] for row in rows} == set(TEXTS)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -49,34 +51,26 @@ def read(*roots: Path) -> tuple[dict[str, bytes], list[Problem]]:
 
 # Metadata files -------------------------------------------------------------------------------------------------
 
-Trick = Callable[[Path, Path], Any]
-
-LINKS: dict[str, Trick] = {
-    "to a file": lambda media, out: (media / "x.xml").symlink_to(out / "secret.xml"),
-    "to a file, relative": lambda media, out: (media / "x.xml").symlink_to("../private/secret.xml"),
-    "to a link": lambda media, out: [
-        (media / "x.xml").symlink_to(media / "y"),
-        (media / "y").symlink_to(out / "secret.xml"),
-    ],
-    "to a folder": lambda media, out: (media / "x").symlink_to(out),
-    "to a folder named like a file": lambda media, out: (media / "x.xml").symlink_to(out),
-    "to a folder through a link": lambda media, out: [
-        (media / "x").symlink_to(media / "y"),
-        (media / "y").symlink_to(".."),
-    ],
-    "to the root": lambda media, out: (media / "x").symlink_to("/"),
-    "to a neighbour that begins alike": lambda media, out: [
-        out.rename(media.with_name("media-private")),
-        (media / "x").symlink_to("../media-private"),
-    ],
-    "through the process": lambda media, out: (media / "x").symlink_to("/proc/self/cwd"),
-    "through a descriptor": lambda media, out: (media / "x.xml").symlink_to("/proc/self/fd/0"),
+LINKS = {
+    "to a file": {"x.xml": "{out}/secret.xml"},
+    "to a file, relative": {"x.xml": "../private/secret.xml"},
+    "to a link": {"x.xml": "y", "y": "{out}/secret.xml"},
+    "to a folder": {"x": "{out}"},
+    "to a folder named like a file": {"x.xml": "{out}"},
+    "to a folder through a link": {"x": "y", "y": ".."},
+    "to the root": {"x": "/"},
+    "to a neighbour that begins alike": {"x": "../media-private"},
+    "through the process": {"x": "/proc/self/cwd"},
+    "through a descriptor": {"x.xml": "/proc/self/fd/0"},
 }
+"""Links in the folder, and where they lead."""
 
 
 @pytest.mark.parametrize("name", LINKS)
 def test_a_link_out_of_the_folder_is_told_and_not_followed(tmp_path: Path, media: Path, name: str) -> None:
-    LINKS[name](media, tmp_path / "private")
+    shutil.copytree(tmp_path / "private", tmp_path / "media-private")
+    for link, target in LINKS[name].items():
+        (media / link).symlink_to(target.format(out=tmp_path / "private"))
     found, problems = read(media)
     assert list(found) == [str(media / "good.xml")]
     assert {each.trouble for each in problems} <= {Trouble.OUTSIDE, Trouble.UNREADABLE}
@@ -339,7 +333,7 @@ def test_a_link_in_place_of_the_servers_folder_is_refused(tmp_path: Path, monkey
     victim = tmp_path / "victim"
     victim.mkdir(mode=0o755)
     cluster = embedded.Cluster(embedded.programs(), tmp_path / "data")
-    monkeypatch.setattr(embedded.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     cluster.socket.symlink_to(victim)
     before = victim.stat()
     with pytest.raises(UsageError, match="is a link"):

@@ -117,7 +117,6 @@ GRASPING = (
     "CREATE TRIGGER mine BEFORE INSERT ON cdr.call FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "CREATE RULE mine AS ON SELECT TO cdr.call DO INSTEAD SELECT 1",
     "CREATE POLICY mine ON cdr.call",
-    "CREATE EXTENSION plpgsql",
     "CREATE EVENT TRIGGER mine ON ddl_command_start EXECUTE FUNCTION mine()",
     "ALTER DATABASE CURRENT SET search_path = public",
     "ALTER VIEW report.calls SET (security_invoker = true)",
