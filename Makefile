@@ -10,7 +10,7 @@ MESSAGES ?= 5000000
 SOURCES := pyproject.toml alembic.ini README.md $(shell find etl migrations sql -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-spark lint format dictionary bench bench-loaders campaign campaigns kills points explore fuzz long-run reliability lock clean
+.PHONY: help demo test test-spark audit lint format dictionary bench bench-loaders campaign campaigns kills points explore fuzz long-run reliability lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ test: $(VENV)/.installed ## all tests, against the built wheel
 
 test-spark: $(VENV)/.spark ## the export read by Apache Spark: installs PySpark (about 500 MB), needs Java 17 or newer
 	$(BIN)/pytest tests/export/spark.py
+
+audit: $(VENV)/.dependencies $(VENV)/audit/.installed ## whether a dependency has a known hole: needs the internet, and fails where it could audit nothing
+	$(BIN)/python -m tests.audit $(VENV)/audit/bin/pip-audit requirements.txt requirements-dev.txt requirements-audit.txt
 
 lint: $(VENV)/.dependencies ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check .
@@ -79,6 +82,8 @@ lock: $(VENV)/.dependencies ## resolve the dependencies again into requirements*
 	    --python-version 3.11 --group spark -o requirements-spark.txt
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	    --python-version 3.11 --group fuzz -o requirements-fuzz.txt
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
+	    --python-version 3.11 --group audit -o requirements-audit.txt
 	for loader in dlt pipelinewise; do \
 	    uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal \
 	        --python-version 3.11 benchmarks/loaders/$$loader.in -o benchmarks/loaders/$$loader.txt; \
@@ -99,6 +104,11 @@ $(VENV)/.spark: requirements-spark.txt $(VENV)/.installed
 
 $(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/audit/.installed: requirements-audit.txt
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)

@@ -114,8 +114,8 @@ def _postgres_url(value: object) -> object:
     if not _PLACE.fullmatch(text.partition("://")[2]):
         # The rest of a password would be taken for a host, a port or a name, and be shown as such.
         raise ValueError(
-            "in a password @ is written as %40, / as %2F and % as %25, and a port is a number (the value is not shown:"
-            " it may hold a password)"
+            "no URL such as postgresql://user@host:5432/name: in a password @ is written as %40, / as %2F and % as %25,"
+            " and a port is a number (the value is not shown: it may hold a password)"
         )
     return re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", text)
 

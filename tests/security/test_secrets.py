@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 from cli.conftest import PASSWORD as OF_DATABASE
-from cli.conftest import Guarded
+from cli.conftest import Cdr, Guarded
 from support.command import Here, Result
 from support.history import Form, Reply, Site, failure, serving
 from support.hostile import hostile
@@ -28,8 +28,6 @@ from etl.config import Settings, load
 from etl.history import http
 from etl.store import migrate
 from etl.store.elements import unpack
-
-from .conftest import Cdr
 
 KEY = "k3y/canary+of&history<1>"
 OF_HISTORY = "pass wort%canary;2"

@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 import pyarrow.parquet as pq
 import pytest
+from cli.conftest import Cdr
 from support.command import Here
 from support.cookbook import FOLDER
 from support.history import Row, Site, serving
@@ -28,8 +29,6 @@ from support.recorders import ended
 
 from etl.fields import FIELDS, FieldType
 from etl.store import embedded, migrate
-
-from .conftest import Cdr
 
 pytestmark = pytest.mark.slow
 

@@ -21,6 +21,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
+from cli.conftest import Cdr
 from support.command import Here, Result
 from support.history import Reply, Site, failure, serving
 from support.hostile import hostile
@@ -31,8 +33,6 @@ from support.recorders import document, ended, failed, started
 from etl.cli import common
 from etl.store import acceptance, quarantine
 from etl.store.audit import Author
-
-from .conftest import Cdr
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ async def _fill(found: Archive) -> None:
                 )
             recorder.answers["GetCallList"] = lambda asked: failed(asked.id, for_xml(TEXT))
             span = ("--from", "2024-05-01T11:00Z", "--to", "2024-05-01T13:00Z")
-            for words in (
+            commands: tuple[tuple[str, ...], ...] = (
                 ("reconcile",),
                 ("reconcile", "--json"),
                 ("backfill", "files", str(media)),
@@ -114,9 +114,10 @@ async def _fill(found: Archive) -> None:
                 ("backfill", "http", *span),
                 ("backfill", "gaps"),
                 ("verify", *span),
-            ):
-                name = " ".join(word for word in words if not word.startswith(("/", "2024", "--from", "--to")))
-                found.said[name] = await asyncio.to_thread(found.command, *words, *found.config)
+            )
+            for given in commands:
+                name = " ".join(word for word in given if not word.startswith(("/", "2024", "--from", "--to")))
+                found.said[name] = await asyncio.to_thread(found.command, *given, *found.config)
     with connection(found.url) as opened:
         acceptance.accept_call(opened, "call-2", Author(f"{RAW}@here", RAW))
         found.rows = [each.id for each in quarantine.items(opened)]
@@ -243,7 +244,7 @@ def test_a_traceback_in_the_log_steers_no_terminal(capfd: pytest.CaptureFixture[
     try:
         raise ValueError(RAW)
     except ValueError:
-        common.structlog.get_logger().exception("failed", told=RAW)
+        structlog.get_logger().exception("failed", told=RAW)
     harmless(capfd.readouterr().err)
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cli.conftest import Cdr
 from lxml import etree
 from support.attacks import HARMLESS, OTHER_ENCODINGS, REFUSED, Attack, Stage
 from support.history import Reply, Site, serving, settings
@@ -28,8 +29,6 @@ from etl.model import Interval, Record
 from etl.protocol.dialect import Dialect
 from etl.protocol.records import read_call
 from etl.store import quarantine
-
-from .conftest import Cdr
 
 pytestmark = pytest.mark.slow
 
