@@ -75,7 +75,8 @@ def _close(opening: asyncio.Future[Connection]) -> None:
 @dataclass(frozen=True, slots=True)
 class Means:
     """What a run works with. `loaded` returns once all that was journaled so far is in the database; `locked_runs`
-    tells the loader which runs hold their lock; `in_hand` which calls the worker is asking for anyway."""
+    tells the loader which runs hold their lock; `in_hand` which calls the worker is asking for anyway. `finished` is
+    told at once of each call whose finished record has come: it is journaled, whatever becomes of the run."""
 
     source: Source
     queries: Queries
@@ -86,6 +87,7 @@ class Means:
     concurrency: int
     give_up: timedelta
     in_hand: Callable[[str], bool] = lambda call_id: False
+    finished: Callable[[str], None] = lambda call_id: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +298,8 @@ class Reconciliation:
         except RecorderUnavailable:
             return _Answered(Outcome.TIMEOUT, self._means.scribe.now())
         outcome = self._outcome(reply.answer)
+        if outcome is Outcome.FINISHED:
+            self._means.finished(call_id)
         return _Answered(outcome, reply.received_at, reply.raw if outcome is Outcome.UNKNOWN else b"")
 
     def _outcome(self, answer: Answer) -> Outcome:

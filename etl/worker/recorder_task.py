@@ -146,6 +146,7 @@ class RecorderTask:
             concurrency=self.recorder.detail_concurrency,
             give_up=self._settings.detail_give_up,
             in_hand=self._details.__contains__,
+            finished=self._take_up,
         )
 
     def resume_detail(self, call_id: str, ended_ago: float, *, refetch: bool) -> None:
@@ -367,7 +368,6 @@ class RecorderTask:
             self._log.info("comparing waits for the database", error=str(error))
             return False
         self._tell(report)
-        self._take_up(report)
         # A run of another that was under way may have asked before we were connected.
         return report.settled and not (report.busy and trigger == "connect")
 
@@ -381,11 +381,9 @@ class RecorderTask:
             counts = Counter(action.act.value for action in report.actions)
             self._log.info("reconciled", **counts)
 
-    def _take_up(self, report: Report) -> None:
+    def _take_up(self, call_id: str) -> None:
         """A first finished record is provisional, whoever asked for it."""
-        for call_id, outcome in (report.outcomes or {}).items():
-            if outcome is Outcome.FINISHED:
-                self._details.resume_refetch(call_id, self._clock.elapsed())
+        self._details.resume_refetch(call_id, self._clock.elapsed())
         self._work.set()
 
     def _count_run(self, result: str) -> None:

@@ -84,11 +84,11 @@ class Run:
     # Phases
 
     def feed(self) -> None:
-        """Until all messages are sent, or the time is over."""
+        """Until all messages are sent and all steps done, or the time is over."""
         wait_for(lambda: watch.answers(self._port), PATIENCE, "the worker's metrics")
         self.event("began", seed=self._options.seed, messages=self._options.messages, recorders=RECORDERS)
         left = steps(self._options.seed, self._options.messages)
-        while self._sent() < self._options.messages and self._elapsed() < self._options.seconds:
+        while (left or self._sent() < self._options.messages) and self._elapsed() < self._options.seconds:
             self._look()
             due = [step for step in left if step.share * self._options.messages <= self._sent()]
             left = [step for step in left if step not in due or not self._do(step)]

@@ -21,7 +21,10 @@ Event = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Samples and events in their order; the feeder's counters, the worker's last metrics, and the archive."""
+    """Samples and events in their order; the feeder's counters, the worker's last metrics, and the archive.
+
+    `quarantined` is without what a reset cut off in the middle of a document.
+    """
 
     samples: Sequence[Sample]
     events: Sequence[Event]
@@ -52,7 +55,7 @@ def read(folder: Path) -> Evidence:
         compared = archive.compare(connection, folder)
         sizes = archive.sizes(connection)
         ((quarantined, sessions),) = connection.execute(
-            "SELECT (SELECT count(*) FROM cdr.quarantine), (SELECT count(*) FROM cdr.session)"
+            "SELECT (SELECT count(*) FROM cdr.quarantine WHERE reason <> 'cut_off'), (SELECT count(*) FROM cdr.session)"
         )
     return Evidence(
         samples=lines(folder / "samples.jsonl"),

@@ -120,10 +120,11 @@ def _metrics(seen: Evidence) -> Iterator[Verdict]:
     lost = streamed - round(seen.metric("cdr_messages_total"))
     bound = faults["reset"] * LOST_AT_RESET
     yield Verdict("messages sent and not read (resets)", f"{lost:,}", f"0 .. {bound:,}", 0 <= lost <= bound)
-    garbage = seen.sent("garbage")
+    garbage, cut = seen.sent("garbage"), seen.metric("cdr_quarantined_total", reason="cut_off")
+    yield Verdict("documents cut off (resets)", f"{cut:g}", f"0 .. {faults['reset']}", cut <= faults["reset"])
     for name, found in (
         ("garbage: in quarantine", seen.quarantined),
-        ("garbage: cdr_quarantined_total", seen.metric("cdr_quarantined_total")),
+        ("garbage: cdr_quarantined_total", seen.metric("cdr_quarantined_total") - cut),
     ):
         yield Verdict(name, f"{found:g}", f"{garbage} sent", found == garbage)
     complete, counted = seen.compared.complete, seen.metric("cdr_calls_total", state="complete")

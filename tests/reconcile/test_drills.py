@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.postgres import connection
-from support.recorders import CALL, Asking, document, ended, failed, listed, soon, started, until
+from support.recorders import CALL, Asking, detail, document, ended, failed, listed, soon, started, until
 
 from etl.calls.details import Outcome
 from etl.calls.facts import read_fact
 from etl.calls.reconcile import Act, Rule
 from etl.config import Settings
-from etl.errors import DatabaseError
+from etl.errors import DatabaseError, DatabaseUnavailable
 from etl.ingest.interpret import Interpreter
 from etl.jobs import reconcile_all
-from etl.jobs.reconcile import Report
+from etl.jobs.reconcile import Reconciliation, Report
 from etl.model import Kind
 from etl.protocol.dialect import Dialect
 from etl.protocol.documents import parse
@@ -92,6 +93,27 @@ async def test_a_refused_list_changes_nothing(house: Open, recorder: Any) -> Non
     recorder.answer = lambda asking: failed(asking.id)
     assert "Database error" in (await here.run()).failure
     assert here.states() == {CALL: "ongoing"}
+
+
+# A database that goes away
+
+
+async def test_a_record_that_a_failed_run_was_given_is_asked_for_once_more_too(house: Open, recorder: Any) -> None:
+    """The next run finds the call complete and asks nothing: it stayed as provisional as it was."""
+    here = house(recorder.port)
+    await here.heard(started())
+    recorder.answer = lambda asking: listed(asking.id) if is_list(asking) else detail(asking.id)
+    taken_up: list[str] = []
+
+    async def loaded() -> None:
+        if taken_up:
+            raise DatabaseUnavailable("it is gone")
+        await here.loaded()
+
+    run = Reconciliation("ny-1", replace(here.means, loaded=loaded, finished=taken_up.append))
+    with pytest.raises(DatabaseUnavailable):
+        await run.run(here.session, "command")
+    assert taken_up == [CALL]
 
 
 # An empty list
