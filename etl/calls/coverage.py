@@ -1,9 +1,10 @@
 """What a session has covered: a pure fold over its lines of the journal (G4 of the contract).
 
 Coverage begins at the subscribe response, counts only once a whole list has been received that was asked for
-after it, and ends `margin` before the last message read on the subscription's connection. A pause in reading
-longer than `margin`, or a step of the clock, ends a piece of coverage; the next begins with the receipt of a
-list that was asked for afterwards.
+after it, and ends `margin` before the last message read on the subscription's connection. A message that was read
+while more waited behind it (`behind`) does not count for that: it may have waited itself, and what waits is lost
+with the connection. A pause in reading longer than `margin`, or a step of the clock, ends a piece of coverage; the
+next begins with the receipt of a list that was asked for afterwards.
 
 Times are those of the journal (UTC), which never go back; the times of requests must come from the same
 clock, or a list asked for after the clock was set back seems to be asked for before.
@@ -60,7 +61,7 @@ class SessionState:
 
     `coverage` holds the finished pieces, `since` the start of the one under way, None while it is interrupted.
     `counts`: the list that this piece needs was received. Lists asked for before `listed_after` are no help.
-    `last_read`: receipt of the last message on the subscription's connection. `breaks` says why each finished
+    `last_read`: receipt of the last message on the subscription's connection that nothing waited behind. `breaks` says why each finished
     piece ended. `closed_at` and `reason` are None while the session lives.
     """
 
@@ -185,7 +186,7 @@ def fold(state: SessionState | None, draft: Draft, heard: Heard | None, margin: 
         return opened(draft) if draft.what is What.OPENED else None
     at = draft.observed_at
     if draft.what is What.DOCUMENT:
-        return _document(state, heard, at)
+        return _document(state, heard, at, behind=draft.note.get("behind") is True)
     if draft.what is What.PAUSED:
         # What can't be read is taken for the worst: an interruption since the session's beginning.
         return paused(state, _moment(draft, "from") or state.opened_at, at, margin)
@@ -240,12 +241,12 @@ def load(dumped: Mapping[str, Json]) -> SessionState:
         raise CdrError(f"the stored state of session {dumped.get('id')} can't be read: {error!r}") from error
 
 
-def _document(state: SessionState, heard: Heard | None, at: datetime) -> SessionState:
+def _document(state: SessionState, heard: Heard | None, at: datetime, *, behind: bool) -> SessionState:
     match heard:
         case Subscribed():
             return subscribed(state, at)
         case Message():
-            return read(state, at)
+            return state if behind else read(state, at)
         case Listed(requested_at):
             return listed(state, requested_at, at)
         case None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from collections.abc import Iterable
 
 from etl.config import Recorder, Tls
@@ -16,6 +19,8 @@ PIECE = 1 << 13
 us with small documents must not keep the others waiting."""
 BUFFER = 1 << 16
 """Bytes that wait in memory until the sender is held back (the event loop allows for twice that)."""
+NEARLY_NOTHING = 1 << 14
+"""Bytes that may wait unread although nobody is held back: less than the smallest usual receive window."""
 _OTHER_NAME = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
@@ -28,6 +33,7 @@ class Link:
         self._framer = framer
         self._reader = reader
         self._writer = writer
+        self._emptied = True
 
     @classmethod
     async def open(cls, recorder: Recorder, framer: Framer) -> Link:
@@ -52,6 +58,21 @@ class Link:
         """A document has begun and is not yet whole."""
         return self._framer.open
 
+    @property
+    def caught_up(self) -> bool:
+        """Nearly nothing waits to be read. Otherwise the recorder may be held back: then what it says now waits on its
+        side, and is gone with the connection."""
+        return self._emptied and self._unread() < NEARLY_NOTHING
+
+    def _unread(self) -> int:
+        """Bytes that the kernel holds for us."""
+        sock: socket.socket | None = self._writer.get_extra_info("socket")
+        try:
+            held = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)) if sock is not None else bytes(4)
+        except (OSError, ValueError):  # the connection is gone
+            return sys.maxsize
+        return int.from_bytes(held, sys.byteorder)
+
     def send(self, data: bytes) -> None:
         """Hand bytes to the kernel; requests are small, so this never waits."""
         self._writer.write(data)
@@ -60,9 +81,11 @@ class Link:
         """The next bytes, empty at the end of the stream; raises RecorderUnavailable when it breaks."""
         await asyncio.sleep(0)  # what is buffered already would be read without giving others their turn
         try:
-            return await self._reader.read(PIECE)
+            data = await self._reader.read(PIECE)
         except (OSError, ssl.SSLError) as error:
             raise RecorderUnavailable(self._name, f"the connection broke: {_plainly(error)}") from None
+        self._emptied = len(data) < PIECE
+        return data
 
     def frame(self, data: bytes) -> Iterable[Document | Rejected]:
         """What has become whole, or was found not to be a document, with these bytes."""

@@ -140,7 +140,7 @@ class Session:
     async def _close(self, link: Link) -> Ending:
         ending = self._ending or Ending("crash", "the worker failed")
         link.close()
-        await self._take(link.finish("cut_off"))
+        await self._take(link, link.finish("cut_off"))
         self._scribe.event(self.id, What.CLOSED, reason=ending.reason, told=ending.told)
         return ending
 
@@ -149,7 +149,7 @@ class Session:
             while data := await link.receive():
                 self._look()
                 self._last_byte = self._clock.elapsed()
-                await self._take(link.frame(data))
+                await self._take(link, link.frame(data))
                 if link.receiving:
                     self._subscription.receiving(self._last_byte)
                 await self._hold()
@@ -216,16 +216,22 @@ class Session:
         self._subscription.resumed(self._clock.elapsed())
         self._listener.interrupted(self.id)
 
-    async def _take(self, items: Iterable[Document | Rejected]) -> None:
+    async def _take(self, link: Link, items: Iterable[Document | Rejected]) -> None:
         for item in items:
             self._held = True
             messages = await read_messages(item, self._dialect)
             self._held = False
-            self._scribe.received(self.id, item, self._note(messages))
+            behind: dict[str, Json] = {"behind": True} if self._is_behind(link) else {}
+            self._scribe.received(self.id, item, self._asked(messages) | behind)
             for message in messages:
                 self._handle(message)
 
-    def _note(self, messages: Iterable[Message]) -> dict[str, Json]:
+    def _is_behind(self, link: Link) -> bool:
+        """Whether more waits than what has just come, or might by now. Then this message may have waited for long, and
+        its receipt does not tell until when we have heard everything."""
+        return not link.caught_up or self._clock.elapsed() - self._last_byte > self._margin.total_seconds()
+
+    def _asked(self, messages: Iterable[Message]) -> dict[str, Json]:
         """What was asked, if this answers something: a replay must not need to remember."""
         for message in messages:
             if isinstance(message, Response):

@@ -234,6 +234,21 @@ def test_an_interruption_that_cannot_be_read_is_taken_for_the_worst(what: What, 
     assert seconds(state) == []
 
 
+def behind(second: float) -> Line:
+    return line(second, What.DOCUMENT, Message(), behind=True)
+
+
+def test_a_message_read_seconds_late_before_a_reset_had_its_session_vouch_for_what_was_lost() -> None:
+    """The reader was starved: what it read last had been sent long before, and what was sent then was lost unread."""
+    assert seconds(run(*START, message(10), behind(15), behind(20), closed(20))) == [(1, 9)]
+
+
+def test_whoever_has_caught_up_has_heard_everything_in_between() -> None:
+    state = run(*START, message(10), behind(15), behind(20))
+    assert settled(state, MARGIN) == at(9), "pending meanwhile"
+    assert seconds(run(*START, message(10), behind(15), behind(20), message(21))) == [(1, 20)]
+
+
 def test_bytes_that_were_rejected_prove_nothing() -> None:
     state = run(*START, message(10))
     assert fold(state, line(20, What.REJECTED)[0], None, MARGIN) == state

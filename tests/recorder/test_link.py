@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.recorders import Peer, Puppet, puppet, recorder, soon
+from support.recorders import Peer, Puppet, puppet, recorder, soon, until
 
 from etl.errors import RecorderUnavailable, UsageError
 from etl.protocol.framing import Framer
-from etl.recorder.link import Link
+from etl.recorder.link import NEARLY_NOTHING, Link
 
 Served = Callable[..., AbstractAsyncContextManager[Puppet]]
 HELLO = b"<VerbaApi><Hello/></VerbaApi>"
@@ -152,3 +152,39 @@ async def test_a_dead_peer_is_found() -> None:
         peer: Peer = await server.peer()
         link.close()
         await peer.closed()
+
+
+async def test_what_waits_unread_is_known() -> None:
+    """Little may wait, for nobody is held back by it; a connection that is gone can hold anything."""
+    async with puppet() as server:
+        link = await connected(server.port)
+        peer: Peer = await server.peer()
+        assert link.caught_up
+        await peer.flood(HELLO, 20_000 // len(HELLO))
+        await soon(link.receive())
+        assert not link.caught_up, "as much was read as is read at a time"
+        while not link.caught_up:
+            await soon(link.receive())
+        flood = asyncio.create_task(peer.flood(HELLO * 100, 10_000))
+        for _ in range(100):
+            await asyncio.sleep(0)
+            await soon(link.receive())
+        assert not link.caught_up, "the sender is held back"
+        flood.cancel()
+        link.close()
+        await asyncio.sleep(0)
+        assert not link.caught_up
+
+
+async def test_much_in_the_kernel_is_behind_also_when_the_last_piece_was_short() -> None:
+    async with puppet() as server:
+        link = await connected(server.port)
+        peer: Peer = await server.peer()
+        peer.send(HELLO)
+        await soon(link.receive())
+        link._writer.transport.pause_reading()  # type: ignore[attr-defined]
+        peer.send(b" " * NEARLY_NOTHING)
+        await until(lambda: not link.caught_up)
+        link._writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await until(lambda: link.caught_up)
+        link.close()

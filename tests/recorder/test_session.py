@@ -65,6 +65,17 @@ async def test_documents_are_journaled_byte_for_byte_in_order_and_answers_say_wh
     assert line.ear.ends == [CALL]
 
 
+async def test_a_message_behind_which_more_waits_is_journaled_as_read_late(connect: Connect) -> None:
+    """Thousands at once: until the last few have been read nobody knows for how long they have waited."""
+    line = await connect()
+    request = await line.peer.request()
+    line.peer.send(subscribed(request.id), *[started()] * 2000)
+    await until(line.tape.count(What.DOCUMENT, 2001))
+    notes = [draft.note.get("behind", False) for draft in line.tape.documents]
+    assert notes[1]
+    assert not notes[-1]
+
+
 async def test_only_the_response_to_the_subscription_confirms_it(connect: Connect) -> None:
     line = await connect()
     request = await line.peer.request()
