@@ -61,8 +61,8 @@ class SessionState:
 
     `coverage` holds the finished pieces, `since` the start of the one under way, None while it is interrupted.
     `counts`: the list that this piece needs was received. Lists asked for before `listed_after` are no help.
-    `last_read`: receipt of the last message on the subscription's connection that nothing waited behind. `breaks` says why each finished
-    piece ended. `closed_at` and `reason` are None while the session lives.
+    `last_read`: receipt of the last message on the subscription's connection that nothing waited behind. `breaks` says
+    why each finished piece ended. `closed_at` and `reason` are None while the session lives.
     """
 
     id: UUID
