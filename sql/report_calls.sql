@@ -52,11 +52,11 @@ SELECT
     c.recorder_service_id,
     c.manual,
     CASE WHEN mask.off OR c.native_id = '' THEN c.native_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.native_id, 'UTF8')), 'hex'), 16) END AS native_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.native_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS native_id,
     CASE WHEN mask.off OR c.native_call_id = '' THEN c.native_call_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.native_call_id, 'UTF8')), 'hex'), 16) END AS native_call_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.native_call_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS native_call_id,
     CASE WHEN mask.off OR c.platform_call_id = '' THEN c.platform_call_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.platform_call_id, 'UTF8')), 'hex'), 16) END AS platform_call_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.platform_call_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS platform_call_id,
     c.location,
     CASE WHEN mask.off OR c.meeting_id = '' THEN c.meeting_id
         ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.meeting_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS meeting_id,
@@ -64,9 +64,9 @@ SELECT
         ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.owner_eid, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS owner_eid,
     c.location_eid,
     CASE WHEN mask.off OR c.cisco_guid = '' THEN c.cisco_guid
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.cisco_guid, 'UTF8')), 'hex'), 16) END AS cisco_guid,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.cisco_guid, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS cisco_guid,
     CASE WHEN mask.off OR c.ms_conversation_id = '' THEN c.ms_conversation_id
-        ELSE '#' || left(encode(sha256(mask.key || convert_to(c.ms_conversation_id, 'UTF8')), 'hex'), 16) END AS ms_conversation_id,
+        ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.ms_conversation_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS ms_conversation_id,
     CASE WHEN mask.off OR c.agent_id = '' THEN c.agent_id
         ELSE '#' || encode(substr(sha256(mask.key || convert_to(c.agent_id, 'UTF8')), 1, 8), 'hex') || '' || '' || '' || '' END AS agent_id,
     CASE WHEN mask.off OR c.recorded_extension = '' THEN c.recorded_extension

@@ -54,11 +54,15 @@ DECLARE
     stays boolean;
     calls bigint;
 BEGIN
-    -- Not true: what has no start has not expired by it, and that is null, not false.
-    EXECUTE format($q$SELECT EXISTS (SELECT FROM cdr.%I c WHERE (c.start_time < $1 OR (c.start_time IS NULL AND
-        coalesce(c.start_time, c.end_time,
-            CASE WHEN c.id_time >= '2000-01-01 00:00+00' THEN least(c.id_time, c.first_seen_at) END,
-            c.first_seen_at) < $1)) IS NOT TRUE)$q$, part) INTO stays USING older_than;
+    BEGIN
+        -- Not true: what has no start has not expired by it, and that is null, not false.
+        EXECUTE format($q$SELECT EXISTS (SELECT FROM cdr.%I c WHERE (c.start_time < $1 OR (c.start_time IS NULL AND
+            coalesce(c.start_time, c.end_time,
+                CASE WHEN c.id_time >= '2000-01-01 00:00+00' THEN least(c.id_time, c.first_seen_at) END,
+                c.first_seen_at) < $1)) IS NOT TRUE)$q$, part) INTO stays USING older_than;
+    EXCEPTION WHEN undefined_table THEN
+        RETURN NULL;  -- another run has dropped it meanwhile
+    END;
     IF stays
         OR EXISTS (SELECT FROM cdr.held_call h WHERE h.id_time >= low AND h.id_time < high)
         OR EXISTS (SELECT FROM cdr.listed_call l WHERE l.id_time >= low AND l.id_time < high) THEN
@@ -69,7 +73,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cdr.expired_calls(date, timestamptz) IS
-    'How many calls the partition of a month has; null if one of them must stay: it began later, is held, or goes on';
+    'How many calls the partition of a month has; null if one of them must stay (it began later, is held, or goes on) or the month is gone';
 
 CREATE OR REPLACE FUNCTION cdr.drop_expired_month(month date, older_than timestamptz) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -91,12 +95,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cdr.drop_expired_month(date, timestamptz) IS
-    'Drops the partitions of a month, of facts and calls, if all its calls have expired; how many that were, null if one must stay';
+    'Drops the partitions of a month, of facts and calls, if all its calls have expired; how many that were, null if one must stay or the month is gone';
 
 CREATE OR REPLACE FUNCTION cdr.delete_expired(call_ids text[], id_times timestamptz[], older_than timestamptz)
 RETURNS TABLE (call_id text, id_time timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'  -- for the months as constants
 -- Each call is looked up by its key, whatever statistics say.
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_material = off SET enable_memoize = off AS $$

@@ -14,7 +14,9 @@ _DOCTYPE = b"<!DOCTYPE"
 _DOCTYPE_IN_PROLOG = re.compile(rb"(?>\xef\xbb\xbf)?(?>[ \t\r\n]+|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE", re.DOTALL)
 
 
-_DECLARED = re.compile(rb"xmlns[^<>=]*=[ \t\r\n]*(?:\"[^\"]*\"|'[^']*')")
+_DECLARED = re.compile(rb"xmlns(?>:[^ \t\r\n<>=\"':]*)?(?>[ \t\r\n]*)=(?>[ \t\r\n]*)(?:\"[^\"]*\"|'[^']*')")
+"""What may declare a namespace. Wherever it begins, it ends at the next character that it cannot hold: a text full of
+`xmlns` is gone through once, not once for each of them."""
 _AS_WRITTEN = re.compile(r"utf-?8|(us-)?ascii|latin-?1|iso-8859-\d+|windows-125\d", re.IGNORECASE)
 _PLAIN = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*<[^\0]")
 """Encodings, and the beginning of documents, in which `xmlns` is what it looks like."""

@@ -196,8 +196,8 @@ def _error_of(root: etree._Element, dialect: Dialect) -> _Error:
     for element in root.iter(f"{{*}}{dialect.error}"):
         parts = (_attribute(element, dialect.description_attribute), own_text(element))
         found.append(": ".join(part for part in parts if part))
-    text = "; ".join(text for text in found if text)
-    return _Error(text, re.search(dialect.unknown_call_pattern, text, re.IGNORECASE) is not None)
+    text = "; ".join(filter(None, found))
+    return _Error(text, bool(text) and re.search(dialect.unknown_call_pattern, text, re.IGNORECASE) is not None)
 
 
 def _parts(parent: etree._Element) -> _Parts:

@@ -65,6 +65,8 @@ NASTY: dict[str, Make] = {
     "namespaces and calls": lambda n: started(CALL, many(" xmlns:a#='u'", n))(n),
     "a long namespace and calls": lambda n: started(CALL, f" xmlns='{'u' * n}'")(n),
     "a namespace for each call": started("<a:Call xmlns:a='u#' id='1'/>"),
+    "text that looks like namespaces": call("xmlns"),
+    "text that looks like prefixes": call("xmlns:a"),
     "errors and responses": document("<ErrorMessage>x</ErrorMessage><Response code='1'/>"),
     "what nobody knows": document("<x/>"),
     "answers to nobody": document("<Response code='0' id='9'/>"),

@@ -42,6 +42,20 @@ def test_namespaces_are_no_harm_where_few_stand_around_an_element() -> None:
     parse("<a xmlns='urn:one'><b/></a>".encode("utf-16"))
 
 
+@pytest.mark.parametrize("piece", [b"xmlns", b"xmlns:", b"xmlns:a", b"xmlns ", b"xmlns=", b"xmlns=&quot;"])
+def test_a_text_full_of_the_word_xmlns_is_read_in_linear_time(piece: bytes) -> None:
+    """Each was searched up to the end of the text: 40 kB held a worker up for five seconds, 1 MB for an hour."""
+    began = time.process_time()
+    assert parse(b"<a>" + piece * 20_000 + b"</a>").tag == "a"
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("written", [b"xmlns='%s'", b'xmlns = "%s"', b"xmlns:a\n=\t'%s'", b"xmlns:\xc3\xa4.-='%s'"])
+def test_a_long_namespace_is_noticed_however_it_is_written(written: bytes) -> None:
+    with pytest.raises(NotWellFormed, match="namespaces"):
+        parse(b"<a " + written % (b"u" * 2000) + b"/>")
+
+
 def test_the_word_doctype_in_text_is_harmless() -> None:
     assert parse(b"<a><![CDATA[<!DOCTYPE a>]]><!-- <!DOCTYPE a> --></a>").tag == "a"
 

@@ -172,6 +172,12 @@ def test_unknown_call_needs_a_failure_code_and_the_pattern() -> None:
     assert answer(error, Asked.DETAIL, ID) == NotUnderstood("no_record")
 
 
+def test_without_an_error_message_no_pattern_makes_a_call_unknown() -> None:
+    (found,) = read(parse(b"<VerbaApi><Response code='2' id='9'/></VerbaApi>"), Dialect(unknown_call_pattern=".*"))
+    assert isinstance(found, Response)
+    assert not found.unknown_call
+
+
 def test_an_empty_list_is_a_list_and_a_strange_one_is_not() -> None:
     assert answer("", Asked.LIST) == ListAnswer((), ())
     assert answer("<Calls><Call id='1'/></Calls>", Asked.LIST) == NotUnderstood("strange_list", "Calls")

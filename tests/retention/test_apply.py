@@ -282,6 +282,19 @@ def test_who_reads_calls_for_long_keeps_a_month_but_not_its_calls(
     assert apply(archive.conn, CUTOFF, CLERK).counts["months"] == 1
 
 
+def test_two_runs_at_once_find_months_that_the_other_has_dropped(
+    archive: Archive, another: Callable[[], Connection]
+) -> None:
+    """The second one took the missing partition for a schema that is too old."""
+    archive.store(make("a", OLD), make("b", OLD + 31 * DAY), make("c", YOUNG))
+    found = retention.months(archive.conn, CUTOFF)
+    month = next(found)
+    assert apply(another(), CUTOFF, CLERK).counts["months"] == 2
+    assert retention.drop(archive.conn, month, CUTOFF) is None
+    assert list(found) == []
+    assert archive.calls == ["c"]
+
+
 def test_a_writer_under_way_is_waited_for_and_one_that_comes_later_brings_nothing_back(
     archive: Archive, another: Callable[[], Connection]
 ) -> None:

@@ -186,6 +186,15 @@ def test_the_functions_that_delete_look_at_age_and_holds_themselves(archive: Arc
     assert archive.rows("SELECT DISTINCT call_id FROM cdr.fact ORDER BY 1") == [("held",), ("young",)]
 
 
+def test_calls_of_the_last_day_of_a_month_go_whatever_the_zone_and_the_dates_of_the_session(archive: Archive) -> None:
+    """A month that was computed in the session's zone ended two days too early."""
+    archive.store(make("a", datetime(2015, 3, 31, 12, tzinfo=UTC)))
+    archive.change("SELECT cdr.expire(%s)", CUTOFF)
+    archive.change("SET timezone = 'America/New_York'; SET datestyle = 'SQL, DMY'")
+    every = "SELECT d.call_id FROM cdr.call c, cdr.delete_expired(ARRAY[c.call_id], ARRAY[c.id_time], now()) d"
+    assert archive.rows(every) == [("a",)]
+
+
 def test_the_limit_of_age_moves_neither_back_nor_beyond_now(archive: Archive, as_user: As) -> None:
     walter = as_user("walter")
     with walter.transaction():
