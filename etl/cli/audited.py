@@ -12,6 +12,7 @@ from etl.model import Json
 from etl.store import audit
 from etl.store.audit import Author
 from etl.store.database import Connection
+from etl.store.errors import translate
 
 
 @contextmanager
@@ -49,5 +50,5 @@ def _note_effect(
         audit.effect(connection, number, effect)
     except DatabaseError:
         author, action, target = row
-        with archive.connect() as another, another.transaction(), another.cursor() as cursor:
+        with archive.connect() as another, translate(), another.transaction(), another.cursor() as cursor:
             audit.note(cursor, author, action, {**target, "began_in": number}, effect)

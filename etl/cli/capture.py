@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from etl import config
-from etl.cli.common import ConfigOption, JsonOption, finish, note, print_json, safe, seconds_of, set_up_logging
+from etl.cli.common import ConfigOption, JsonOption, finish, note, on_stop, print_json, safe, seconds_of, set_up_logging
 from etl.config import Recorder, Settings
 from etl.ingest.interpret import Interpreter
 from etl.jobs import capture as job
@@ -54,8 +52,7 @@ def capture(
 async def _run(settings: Settings, recorder: Recorder, out: Path, seconds: float | None) -> Captured:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, _stop, stop, loop)
+    on_stop(loop, stop.set)  # what was captured is in the files, also where a second signal ends it at once
 
     def confirmed() -> None:
         note(f"subscribed to {safe(recorder.name)}; writing to {safe(out)}; Ctrl-C ends it")
@@ -71,11 +68,3 @@ async def _run(settings: Settings, recorder: Recorder, out: Path, seconds: float
         stop=stop,
         confirmed=confirmed,
     )
-
-
-def _stop(stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
-    """The first signal ends cleanly, the second at once: what was captured is in the files either way."""
-    stop.set()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(sign)
-        signal.signal(sign, lambda number, _frame: os._exit(128 + number))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import logging
+import os
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -143,6 +146,20 @@ def safe(value: object) -> str:
     if isinstance(value, datetime):
         text = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def on_stop(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """The first SIGINT or SIGTERM ends cleanly by `stop`, on the loop; a second one ends the process at once."""
+    signs = (signal.SIGINT, signal.SIGTERM)
+
+    def asked() -> None:
+        stop()
+        for sign in signs:
+            loop.remove_signal_handler(sign)
+            signal.signal(sign, lambda number, _frame: os._exit(128 + number))
+
+    for sign in signs:
+        loop.add_signal_handler(sign, asked)
 
 
 def seconds_of(text: str | None) -> float | None:

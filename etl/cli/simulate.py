@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from etl.cli.common import note, set_up_logging
+from etl.cli.common import note, on_stop, set_up_logging
 from etl.errors import UsageError
 from etl.simulator.config import ALL_STYLES, PLAIN, HttpConfig, SimulatorConfig
 from etl.simulator.faults import parse_faults
@@ -67,9 +66,7 @@ def simulate(
 
 async def _serve(settings: SimulatorConfig, truth: Path | None) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, stop.set)
+    on_stop(asyncio.get_running_loop(), stop.set)
     with TruthWriter(truth) as writer:
         await serve(settings, stop, writer, _announce)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from typing import Annotated
 
 import typer
 
 from etl import config
 from etl.cli.archive import Archive, opened
-from etl.cli.common import ConfigOption, LogJsonOption, VerboseOption, note, seconds_of, set_up_logging
+from etl.cli.common import ConfigOption, LogJsonOption, VerboseOption, note, on_stop, seconds_of, set_up_logging
 from etl.config import Settings
 from etl.errors import DatabaseError, UsageError
 from etl.worker.worker import Worker
@@ -54,16 +52,7 @@ def _prepare(archive: Archive) -> None:
 async def _run(settings: Settings, archive: Archive, seconds: float | None) -> None:
     running = Worker(settings, archive.connect)
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, _stop, running, loop)
+    on_stop(loop, running.stop)  # what is journaled is safe, also where a second signal ends it at once
     if seconds is not None:
         loop.call_later(seconds, running.stop)
     await running.run()
-
-
-def _stop(running: Worker, loop: asyncio.AbstractEventLoop) -> None:
-    """The first signal ends cleanly, the second at once: what is journaled is safe either way."""
-    running.stop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(sign)
-        signal.signal(sign, lambda number, _frame: os._exit(128 + number))

@@ -209,11 +209,8 @@ class HistoryClient:
         except TooLarge as error:
             kept = _kept(error.received_at, "too_large", self._harmless(error.kept), detail=error.told)
             raise NotUnderstood(str(error), kept) from None
-        except (HistoryUnavailable, HistoryRefused) as error:
-            said = type(error)(redacted(str(error), self._secrets(), self._settings.username or ""))
-            if isinstance(said, HistoryRefused):
-                raise said from None
-            return _Trouble(said)
+        except HistoryUnavailable as error:
+            return _Trouble(error)
         if read is not read_token:  # there it is what we ask for
             own = [secret for secret in self._secrets() if unmistakable(secret)]
             answer = replace(answer, body=without(answer.body, own, self._settings.username or ""))

@@ -254,6 +254,8 @@ def _add(
 
 def _once(found: list[Quarantined], body: bytes) -> list[Quarantined]:
     """A document is kept once, for the first reason: it can hold a hundred thousand things that nobody knows."""
+    if len(found) < 2:
+        return found
     whole = next((each for each in found if each.body is body), None)
     return [each for each in found if each is whole or each.body is not body]
 

@@ -95,7 +95,7 @@ def import_files(settings: Settings, url: str, paths: Sequence[Path], processes:
         )
         with (
             _noted(url, run, tally),
-            _counted(roots, tally),
+            _counted(roots, region, tally),
             closing(_done(_packed(pieces), settings, url, region, processes)) as done,
         ):
             for marks, outcome in done:
@@ -114,7 +114,7 @@ def preview(settings: Settings, url: str, paths: Sequence[Path], processes: int,
     tally = _Tally(watch, {})
     pieces = (piece for root in roots for piece in walk(root, tally.walked, size=CHUNK, region=region))
     read = _done(_packed(pieces), settings, url, region, processes, dry_run=True)
-    with _counted(roots, tally), closing(read) as done:
+    with _counted(roots, region, tally), closing(read) as done:
         for _, outcome in done:
             tally.add(outcome)
     return tally.report(None, resumed=False)
@@ -192,9 +192,9 @@ def _finish(
 
 
 @contextmanager
-def _counted(roots: Sequence[str], tally: _Tally) -> Iterator[None]:
+def _counted(roots: Sequence[str], region: Region, tally: _Tally) -> Iterator[None]:
     """Count the files meanwhile: names are read a hundred times faster than files, and then the time left is known."""
-    over, region = threading.Event(), Region(roots)
+    over = threading.Event()
 
     def count() -> None:
         found = 0

@@ -47,8 +47,9 @@ class Document:
 class Rejected:
     """Bytes that are no document. `reason` is a machine word:
 
-    `not_well_formed`, `doctype`, `garbage` (bytes outside of any document), `cut_off` (another document began before
-    this one was whole), `too_large` (no end within the limit), or the word given to `finish`.
+    `not_well_formed`, `doctype`, `namespaces` (too many around an element), `garbage` (bytes outside of any document),
+    `cut_off` (another document began before this one was whole), `too_large` (no end within the limit), or the word
+    given to `finish`.
     `detail` says more. A piece above the limit is its first and last 64 kB, with its length and SHA-256 in `detail`;
     any other is complete.
     """

@@ -62,9 +62,11 @@ def _local(name: str) -> str:
 def attributes(element: etree._Element) -> list[tuple[str, str]]:
     """Local names and values of the element's attributes, in time that grows with their number. lxml's own `items`
     searches for each value among all of them: a document of 64 MB would take it a day."""
+    found: Any
     if len(element.attrib) <= _FEW:
-        return [(_local(str(name)), str(value)) for name, value in element.items()]
-    found: Any = element.xpath("@*")
+        found = element.items()
+        return [(_local(name), value) for name, value in found]
+    found = element.xpath("@*")
     return [(_local(value.attrname), str(value)) for value in found]
 
 

@@ -116,8 +116,8 @@ def about_to_fill(cursor: Cursor, recorder: str, window: Interval, read: Spans) 
     found = _overlapping(cursor, recorder, window)
     known = _Known.read(cursor, recorder, [gap for _, gap, _ in found])
     then = replace(known, filled=union(known.filled, read))
-    return [number for number, gap, state in found
-            if state != GapState.FILLED and then.state(gap) is GapState.FILLED]  # fmt: skip
+    unfilled = [(number, gap) for number, gap, state in found if state != GapState.FILLED]
+    return [number for number, gap in unfilled if then.state(gap) is GapState.FILLED]
 
 
 def _overlapping(cursor: Cursor, recorder: str, window: Interval) -> list[tuple[int, Gap, str]]:

@@ -71,7 +71,9 @@ class _Server(ThreadingMixIn, WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
             if len(self._open) >= MOST:
-                _hang_up(next(iter(self._open)))
+                oldest = next(iter(self._open))
+                del self._open[oldest]  # at once: its thread may take a while, and is not to be chosen again
+                _hang_up(oldest)
             self._open[request] = time.monotonic()
         super().process_request(request, client_address)
 

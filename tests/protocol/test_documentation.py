@@ -35,5 +35,5 @@ def test_every_reason_for_rejected_bytes_is_explained() -> None:
     listed = (Rejected.__doc__ or "").partition("machine word:")[2].partition("or the word")[0]
     explained = PAGE.partition("## Documents")[2].partition("## Messages")[0]
     reasons = re.findall(r"`([a-z_]+)`", listed)
-    assert len(reasons) == 5
+    assert len(reasons) == 6
     assert reasons == re.findall(r"^\| `(\w+)` \|", explained, re.MULTILINE)

@@ -189,6 +189,31 @@ def _serving() -> int:
 
 
 @pytest.mark.slow
+def test_each_newcomer_takes_the_place_of_another_one_though_nobody_has_left_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same connection was hung up on again and again while its thread was busy, and all others stayed."""
+    monkeypatch.setattr(module, "MOST", 8)
+    busy = threading.Event()
+
+    def slow() -> Readiness:
+        busy.wait(PATIENCE)
+        return Readiness((), (), ())
+
+    endpoints = Endpoints("127.0.0.1:0", CollectorRegistry(), slow)
+    endpoints.start()
+    assert endpoints.bound.wait(10)
+    with ExitStack() as stack:
+        stack.callback(endpoints.stop)
+        stack.callback(busy.set)
+        lines = []
+        for _ in range(12):
+            line = stack.enter_context(socket.create_connection(("127.0.0.1", endpoints.port), timeout=PATIENCE / 3))
+            line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            lines.append(line)
+        assert [line.recv(1) for line in lines[:4]] == [b""] * 4
+
+
 def test_a_client_that_goes_away_or_says_nothing_leaves_no_traceback(
     hurried: Endpoints, capfd: pytest.CaptureFixture[str]
 ) -> None:
