@@ -43,6 +43,8 @@ class Laws:
     def __post_init__(self) -> None:
         self._interpreter = Interpreter(settings_of(self.stage))
         self._told: dict[tuple[UUID, int], Interpreted] = {}
+        self._heard_upto: dict[UUID, int] = defaultdict(int)
+        self._calls_heard: dict[UUID, set[str]] = defaultdict(set)
         self.stage.archive.on_entered = self.entered
         self.stage.archive.on_covered = self.covered
         self.stage.disks.on_removed = self.removed
@@ -78,7 +80,7 @@ class Laws:
         host = self._host(state)
         if host.steps:
             return
-        archive = self.stage.archive.facts
+        archive, heard = self.stage.archive.facts, self._heard_by(state)
         for piece in coverage.covered(state, MARGIN)[-1:]:
             breach = f"session {str(state.id)[:8]} covers {piece.start:%H:%M:%S.%f} to {piece.end:%H:%M:%S.%f} already"
             for told in self.stage.recorder.told:
@@ -87,6 +89,17 @@ class Laws:
                     self.see(known, f"{breach}, and the {told.kind} of {name(told.call)} is not archived")
             for call in self._going_on(piece.start, host):
                 self.see(call.id in archive, f"{breach}, and {name(call.id)}, which went on then, is not archived")
+                self.see(call.id in heard, f"{breach}, and has not heard of {name(call.id)}, which went on then")
+
+    def _heard_by(self, state: SessionState) -> set[str]:
+        """The calls of which a session has heard in all that is loaded of its journal."""
+        folder = self.stage.disks.kept[UUID(state.worker)]
+        upto = self.stage.archive.checkpoints.get(folder.id, 0)
+        for entry in folder.entries[self._heard_upto[folder.id] : upto]:
+            told = self._interpreted(folder, entry)
+            self._calls_heard[entry.draft.session] |= {fact.call_id for fact in told.facts}
+        self._heard_upto[folder.id] = upto
+        return self._calls_heard[state.id]
 
     def _going_on(self, moment: datetime, host: Host) -> Iterator[Call]:
         for call in self.stage.recorder.calls.values():

@@ -144,16 +144,18 @@ things together that this takes."""
 
 
 def _old_list(dice: Random, length: float) -> list[Step]:
-    """A list is under way when the subscription breaks; a call begins before the next one is confirmed, and the list that
-    this one asks for is answered with errors."""
+    """A list is under way when the subscription breaks; a call begins before the next one is confirmed, and the list
+    that this one asks for is answered with errors."""
     at = dice.uniform(2, max(length - 5, 3))
+    again = at + dice.uniform(0.35, 0.75)
     return [
-        Step(at, Do.SLOW, amount=1.1),
+        Step(at, Do.SLOW, amount=2.0),
         Step(at + 0.05, Do.DROP, which=1),
-        Step(at + dice.uniform(0.6, 0.9), Do.DROP, which=1),
-        Step(at + 0.95, Do.CALL, amount=20.0),
-        Step(at + 1.0, Do.ERRORS, amount=4.0),
-        Step(at + dice.uniform(2.4, 3.5), Do.CALL, amount=dice.uniform(0.2, 2.0)),
+        Step(again, Do.DROP, which=1),
+        Step(again + 0.02, Do.CALL, amount=20.0),
+        Step(again + 0.05, Do.ERRORS, amount=4.0),
+        Step(again + dice.uniform(1.5, 2.2), Do.CALL, amount=dice.uniform(0.2, 2.0)),
+        Step(again + dice.uniform(2.0, 3.2), Do.CALL, amount=dice.uniform(0.2, 2.0)),
     ]
 
 
