@@ -6,6 +6,7 @@ In some worlds the journal is the product's own, with all that SQLite does.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -62,6 +63,8 @@ class Disks:
     real: bool = False
     kept: dict[UUID, Folder] = field(default_factory=dict)
     lost: set[UUID] = field(default_factory=set)
+    on_removed: Callable[[Folder], None] = lambda folder: None
+    """Told of every journal in memory that a worker deletes."""
 
     @property
     def folders(self) -> dict[UUID, Folder]:
@@ -203,6 +206,11 @@ class MemoryJournal:
 
     def discard(self, upto: int) -> None: ...
 
+    @property
+    def discarded(self) -> int:
+        """Whole segments are: here the first one is never full."""
+        return 0
+
     def finish(self, timeout: float) -> None:
         self._finished = True
         until = self._process.world.now + timeout
@@ -215,6 +223,7 @@ class MemoryJournal:
         if (left := self.backlog(checkpoint)) > 0:
             raise JournalError(str(self.path), f"{left} of its entries are not archived yet; it is kept")
         self._let_go()
+        disks().on_removed(self._folder)
 
     def set_aside(self) -> Path:
         self._let_go()

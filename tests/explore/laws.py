@@ -19,6 +19,7 @@ from support.merge_oracle import Row, merge
 from etl.calls import coverage, gaps
 from etl.calls.coverage import SessionState
 from etl.calls.intervals import Spans, intersect, span, union
+from etl.config import Settings
 from etl.ingest.interpret import Interpreted, Interpreter
 from etl.model import FINISHED, Draft, Entry, Interval, Kind, State, What
 
@@ -40,10 +41,13 @@ class Laws:
     broken: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._interpreter = Interpreter(settings(self.stage.hosts[0].root))
+        self._interpreter = Interpreter(settings_of(self.stage))
         self._told: dict[tuple[UUID, int], Interpreted] = {}
+        self._heard_upto: dict[UUID, int] = defaultdict(int)
+        self._calls_heard: dict[UUID, set[str]] = defaultdict(set)
         self.stage.archive.on_entered = self.entered
         self.stage.archive.on_covered = self.covered
+        self.stage.disks.on_removed = self.removed
 
     def see(self, holds: bool, breach: str, *, excused: bool = False) -> None:
         """Count an obligation."""
@@ -76,7 +80,7 @@ class Laws:
         host = self._host(state)
         if host.steps:
             return
-        archive = self.stage.archive.facts
+        archive, heard = self.stage.archive.facts, self._heard_by(state)
         for piece in coverage.covered(state, MARGIN)[-1:]:
             breach = f"session {str(state.id)[:8]} covers {piece.start:%H:%M:%S.%f} to {piece.end:%H:%M:%S.%f} already"
             for told in self.stage.recorder.told:
@@ -85,12 +89,30 @@ class Laws:
                     self.see(known, f"{breach}, and the {told.kind} of {name(told.call)} is not archived")
             for call in self._going_on(piece.start, host):
                 self.see(call.id in archive, f"{breach}, and {name(call.id)}, which went on then, is not archived")
+                self.see(call.id in heard, f"{breach}, and has not heard of {name(call.id)}, which went on then")
+
+    def _heard_by(self, state: SessionState) -> set[str]:
+        """The calls of which a session has heard in all that is loaded of its journal."""
+        folder = self.stage.disks.kept[UUID(state.worker)]
+        upto = self.stage.archive.checkpoints.get(folder.id, 0)
+        for entry in folder.entries[self._heard_upto[folder.id] : upto]:
+            told = self._interpreted(folder, entry)
+            self._calls_heard[entry.draft.session] |= {fact.call_id for fact in told.facts}
+        self._heard_upto[folder.id] = upto
+        return self._calls_heard[state.id]
 
     def _going_on(self, moment: datetime, host: Host) -> Iterator[Call]:
         for call in self.stage.recorder.calls.values():
             over = call.ended if call.ended is not None else call.forgotten_at
             if host.shown(call.began) < moment and (over is None or host.shown(over) > moment):
                 yield call
+
+    def removed(self, folder: Folder) -> None:
+        """A worker deletes a journal: nothing can be learned from it any more about its sessions, so none may be left
+        open, whose time would be pending for no reason (G4)."""
+        of_it = [each for each in self.stage.archive.sessions.values() if each.worker == str(folder.id)]
+        live = [str(each.id)[:8] for each in of_it if each.live]
+        self.see(not live, f"journal {str(folder.id)[:8]} is deleted, and sessions of it live: {live}")
 
     # When all is well again
 
@@ -160,7 +182,11 @@ class Laws:
         self._kept_nonsense()
         self._calm()
 
-    def _entries(self, folder: Folder) -> list[tuple[Draft, Interpreted]]:
+    def readable(self, folder: Folder) -> bool:
+        """Nobody deleted or damaged this journal."""
+        return folder.id not in self.stage.disks.lost and folder.damaged_from is None
+
+    def entries(self, folder: Folder) -> list[tuple[Draft, Interpreted]]:
         """What of a journal must be archived: all, or what was loaded before someone deleted or damaged it."""
         loaded = self.stage.archive.checkpoints.get(folder.id, 0)
         readable = 0 if folder.id in self.stage.disks.lost else len(folder.readable)
@@ -179,7 +205,7 @@ class Laws:
         known = {(each.call_id, each.kind, each.observed_at, each.digest) for each in chain(*archive.facts.values())}
         kept = {(each.reason, each.body, each.observed_at) for each in archive.quarantined}
         for folder in self.stage.disks.kept.values():
-            for draft, told in self._entries(folder):
+            for draft, told in self.entries(folder):
                 for fact in told.facts:
                     key = (fact.call_id, fact.kind, fact.observed_at, fact.digest)
                     seen = fact.kind is Kind.LIST and "run" in draft.note and fact.call_id in archive.facts
@@ -242,7 +268,7 @@ class Laws:
     def _heard(self) -> dict[UUID, set[tuple[str, str]]]:
         heard: dict[UUID, set[tuple[str, str]]] = defaultdict(set)
         for folder in self.stage.disks.kept.values():
-            for draft, interpreted in self._entries(folder):
+            for draft, interpreted in self.entries(folder):
                 heard[draft.session] |= {(fact.call_id, fact.kind.value) for fact in interpreted.facts}
         return heard
 
@@ -270,7 +296,7 @@ class Laws:
         folder, before = self.stage.disks.kept[UUID(state.worker)], step.before
         if folder.maker.ended_at > step.at + NOTED_WITHIN and folder.damaged_from is None:
             return True
-        entries = self._entries(folder)
+        entries = self.entries(folder)
         near = timedelta(seconds=0.5)
         return any(
             each.what is What.STEPPED and abs(datetime.fromisoformat(str(each.note["from"])) - before) < near
@@ -281,7 +307,7 @@ class Laws:
         """Section 6: of two full records the one received last counts."""
         received: dict[str, list[tuple[float, str, UUID]]] = defaultdict(list)
         for folder in self.stage.disks.kept.values():
-            for at, (_, told) in zip(folder.times, self._entries(folder), strict=False):
+            for at, (_, told) in zip(folder.times, self.entries(folder), strict=False):
                 for fact in told.facts:
                     if fact.kind is Kind.DETAIL:
                         received[fact.call_id].append((at, str(fact.attributes.get("version")), folder.id))
@@ -303,9 +329,9 @@ class Laws:
     def _patient(self) -> None:
         """Section 7 (d): a record is asked for until `detail_give_up` has passed before "unknown" is the last word."""
         set_clock = any(host.steps for host in self.stage.hosts)
-        patience = settings(self.stage.hosts[0].root).worker.detail_give_up.total_seconds() - 0.5
+        patience = settings_of(self.stage).worker.detail_give_up.total_seconds() - 0.5
         for folder in self.stage.disks.kept.values():
-            for at, (draft, _) in zip(folder.times, self._entries(folder), strict=False):
+            for at, (draft, _) in zip(folder.times, self.entries(folder), strict=False):
                 call = self.stage.recorder.calls.get(str(draft.note.get("call_id")))
                 if draft.note.get("purpose") == "last" and call is not None and call.ended is not None:
                     breach = f"{name(call.id)} ended at {call.ended:.2f} and was asked for the last time by {at:.2f}"
@@ -333,6 +359,10 @@ class Laws:
             return
         found = [gap for gap in gaps.gaps(self._spans()) if gap.end is not None]
         self.see(not found, f"nothing happened, and there are gaps: {found}")
+
+
+def settings_of(stage: Stage) -> Settings:
+    return settings(stage.hosts[0].root)
 
 
 def name(call_id: str) -> str:

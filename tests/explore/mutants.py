@@ -12,22 +12,26 @@ from unittest.mock import patch
 
 from explore.run import explore, installed
 from explore.schedule import draw
+from support.postgres import fresh_database, postgresql_15, serving
 
 from etl.calls import coverage, details, reconcile
 from etl.calls.coverage import SessionState
 from etl.calls.intervals import span
 from etl.calls.reconcile import Act, Action
 from etl.ingest import loader
+from etl.store import merge
 from etl.worker.adoption import Adopter
 from etl.worker.recorder_task import RecorderTask
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """`told` says what is broken, `patches` does it: by the name of what is replaced in the product."""
+    """`told` says what is broken, `patches` does it: by the name of what is replaced in the product. `in_sql`: only a
+    world with PostgreSQL can find it."""
 
     told: str
     patches: Mapping[str, Any]
+    in_sql: bool = False
 
     def broken(self) -> list[AbstractContextManager[Any]]:
         return [patch(name, new) for name, new in self.patches.items()]
@@ -50,19 +54,24 @@ class Line:
 
 
 def table(mutants: Sequence[Mutant], seeds: int) -> Iterator[Line]:
-    """Explore each mutant until a law breaks."""
+    """Explore each mutant until a law breaks; without PostgreSQL, those that only that can show are left out."""
+    programs = postgresql_15()
     for mutant in mutants:
-        yield hunted(mutant, seeds)
+        if not mutant.in_sql:
+            yield hunted(mutant, seeds)
+        elif programs is not None:
+            with serving("explore", programs) as server, fresh_database(server) as url:
+                yield hunted(mutant, seeds, url)
 
 
-def hunted(mutant: Mutant, seeds: int) -> Line:
+def hunted(mutant: Mutant, seeds: int, database: str | None = None) -> Line:
     """Explore a mutant from seed 1 on, until a law breaks."""
     with ExitStack() as broken:
         for each in mutant.broken():
             broken.enter_context(each)
         with installed() as folder:
             for seed in range(1, seeds + 1):
-                outcome = explore(draw(seed), folder)
+                outcome = explore(draw(seed), folder, database)
                 if outcome.broken:
                     return Line(mutant, seed, outcome.broken[0])
                 if seed % 50 == 0:
@@ -155,6 +164,14 @@ def _drops_the_cut(self: Any, reason: str) -> Any:
     return ()
 
 
+_LAST_TO_ARRIVE = merge.INSERT_FACTS.replace(
+    "(f.observed_at, f.digest) < (excluded.observed_at, excluded.digest)", "f.observed_at <= excluded.observed_at"
+)
+_FORGET_ONLY_OLDER = merge.FORGET_KNOWN.replace(
+    "(f.observed_at, f.digest) >= (s.observed_at, s.digest)", "f.observed_at > s.observed_at"
+)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "coverage counts from the confirmation on, before the list", {"etl.calls.coverage.subscribed": _counts_at_once}
@@ -203,5 +220,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what is left in the buffer at the end of a connection is dropped",
         {"etl.protocol.framing.Framer.finish": _drops_the_cut},
+    ),
+    Mutant(
+        "of two facts with equal times the one that arrives last counts",
+        {"etl.store.merge.INSERT_FACTS": _LAST_TO_ARRIVE, "etl.store.merge.FORGET_KNOWN": _FORGET_ONLY_OLDER},
+        in_sql=True,
     ),
 )

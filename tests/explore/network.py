@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from explore.world import Process, World
@@ -15,19 +16,22 @@ SLOWEST = 0.25
 class Line(asyncio.Transport):
     """One connection: our end is an asyncio transport, the recorder's end `heard`, `gone` and the methods below.
 
-    `dead`: nothing gets through any more in either direction, and nobody is told.
+    `dead`: nothing gets through any more in either direction, and nobody is told. `arrived`: what came to our end, and
+    when; `subscribed_at`: when we asked for a subscription on it.
     """
 
     def __init__(self, world: World, process: Process, protocol: asyncio.BaseProtocol, number: int) -> None:
         super().__init__()
         self._world = world
-        self._process = process
+        self.process = process
         self._protocol: Any = protocol
         self.number = number
         self.dead = False
         self.open = True
         self.heard: Callable[[bytes], None] = lambda data: None
         self.gone: Callable[[], None] = lambda: None
+        self.subscribed_at = -1.0
+        self.arrived: list[tuple[float, bytes]] = []
         self._there = 0.0
         self._back = 0.0
         self._ours_closed = False
@@ -36,8 +40,10 @@ class Line(asyncio.Transport):
     # Our end
 
     def write(self, data: Any) -> None:
-        if self._ours_closed or self._process.dead:
+        if self._ours_closed or self.process.dead:
             return
+        if b"SubscribeOnCallEvent" in data:
+            self.subscribed_at = self._world.now
         self._there = max(self._there, self._world.now + self._while())
         self._at(self._there, lambda: self.heard(bytes(data)) if self.open and not self.dead else None)
 
@@ -66,8 +72,8 @@ class Line(asyncio.Transport):
         if self._ours_closed:
             return
         self._ours_closed = True
-        if not self._process.dead:
-            self._process.loop.call_soon(self._protocol.connection_lost, error)
+        if not self.process.dead:
+            self.process.loop.call_soon(self._protocol.connection_lost, error)
         self._leave()
 
     def _leave(self) -> None:
@@ -92,7 +98,11 @@ class Line(asyncio.Transport):
         while data:
             cut = len(data) if dice.random() < 0.8 else dice.randint(1, len(data))
             piece, data = data[:cut], data[cut:]
-            self._deliver(lambda piece=piece: self._protocol.data_received(piece))  # type: ignore[misc]
+            self._deliver(partial(self._arrive, piece))
+
+    def _arrive(self, piece: bytes) -> None:
+        self.arrived.append((self._world.now, piece))
+        self._protocol.data_received(piece)
 
     def finish(self) -> None:
         """Close in an orderly way."""
@@ -116,8 +126,8 @@ class Line(asyncio.Transport):
         self._back = max(self._back, self._world.now + self._while())
 
         def arrive() -> None:
-            if not self.dead and not self._ours_closed and not self._process.dead:
-                self._process.loop.call_soon(lambda: None if self._ours_closed else work())
+            if not self.dead and not self._ours_closed and not self.process.dead:
+                self.process.loop.call_soon(lambda: None if self._ours_closed else work())
 
         self._at(self._back, arrive)
 

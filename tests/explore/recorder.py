@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -77,7 +78,8 @@ class Manners:
 
 @dataclass
 class Recorder:
-    """The model. What is done to it comes from the schedule."""
+    """The model. What is done to it comes from the schedule. `asked`: when it read questions for the record of a call;
+    `refused`: when it refused a connection."""
 
     world: World
     manners: Manners
@@ -87,6 +89,9 @@ class Recorder:
     unknown: dict[str, float] = field(default_factory=dict)
     garbage: list[tuple[float, bytes, frozenset[int]]] = field(default_factory=list)
     lines: dict[int, Line] = field(default_factory=dict)
+    all_lines: list[Line] = field(default_factory=list)
+    asked: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    refused: list[float] = field(default_factory=list)
     subscribers: dict[int, float] = field(default_factory=dict)
     _waiting: dict[int, bytes] = field(default_factory=dict)
     _number: int = 0
@@ -142,12 +147,14 @@ class Recorder:
     async def accept(self, process: Process, protocol: asyncio.Protocol) -> asyncio.Transport:
         await asyncio.sleep(0.001 + self.world.dice.random() * 0.02)
         if self.moods.refuses:
+            self.refused.append(self.world.now)
             raise ConnectionRefusedError(111, "Connection refused")
         self._number += 1
         line = Line(self.world, process, protocol, self._number)
         line.heard = lambda data: self._heard(line, data)
         line.gone = lambda: self._forget(line.number)
         self.lines[line.number] = line
+        self.all_lines.append(line)
         self._waiting[line.number] = b""
         protocol.connection_made(line)
         self.world.say(f"recorder: connection {line.number} from {process.name}")
@@ -175,6 +182,8 @@ class Recorder:
         if kind[1] == b"SubscribeOnCallEvent":
             self._subscribe(line, request)
         else:
+            if call:
+                self.asked[call[1].decode()].append(self.world.now)
             self._answer(line, kind[1].decode(), request, call[1].decode() if call else "")
 
     def _subscribe(self, line: Line, request: str) -> None:
@@ -265,10 +274,10 @@ class Recorder:
             self.lines[number].send(document('<Response code="0"><Keepalive time="4"/></Response>'))
         self.garbage.append((self.world.now, data, frozenset(numbers)))
 
-    def drop(self, *, torn: bool) -> None:
+    def drop(self, *, torn: bool, all_of_them: bool) -> None:
         """All connections, or only those of subscribers: an answer that is under way still comes then."""
         lines, which = list(self.lines.values()), "all connections"
-        if self.world.dice.random() < 0.5:
+        if not all_of_them:
             lines, which = [self.lines[number] for number in self.subscribers], "the subscriptions"
         self.world.say(f"recorder: {'tears down' if torn else 'closes'} {which}")
         for line in lines:

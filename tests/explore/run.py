@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from explore import archive, disk, threads
+from explore import archive, disk, once, receipts, threads
 from explore.laws import Laws
 from explore.mirror import Mirror
 from explore.schedule import Schedule
@@ -54,7 +54,7 @@ def installed() -> Iterator[Path]:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="cdr-explore-", dir=shared if shared.is_dir() else None) as folder,
-            threads.seams(threads.SEAMS | threads.PACE | disk.SEAMS | archive.SEAMS),
+            threads.seams(threads.SEAMS | threads.PACE | disk.SEAMS | archive.SEAMS | once.SEAMS),
         ):
             yield Path(folder)
     finally:
@@ -77,7 +77,10 @@ def explore(schedule: Schedule, folder: Path, database: str | None = None) -> Ou
                 stage.open()
                 _settle(stage, laws)
                 _close(stage, laws)
+            if stage.archive.mirror is not None:
+                stage.archive.mirror.compare_ties()
             laws.judge()
+            receipts.judge(laws)
         finally:
             stage.end()
     return Outcome(schedule, tuple(laws.broken), laws.checked, laws.excused, world.now, tuple(world.trace))

@@ -18,8 +18,8 @@ class Do(Enum):
     RESTART = "the recorder restarts"
     GARBAGE = "the recorder sends garbage"
     MALFORMED = "the recorder sends what is not well-formed"
-    DROP = "the recorder closes connections"
-    RESET = "the recorder tears down connections"
+    DROP = "the recorder closes connections ({which}: 0 all, 1 those of subscribers)"
+    RESET = "the recorder tears down connections ({which}: 0 all, 1 those of subscribers)"
     SILENCE = "all connections die silently"
     STALL = "the subscriptions stall half-way in a document"
     REFUSE = "the recorder refuses connections for {amount:.1f} s"
@@ -103,14 +103,14 @@ _BLOWS: dict[Do, tuple[int, float, float]] = {
 """How often something happens in comparison, and the range of its amount."""
 
 
-REAL_DISK = 4
+REAL_DISK = 10
 """In one world of so many the journal is the product's own."""
 
 
 def draw(seed: int) -> Schedule:
     """The schedule of a seed."""
     dice = Random(seed)
-    length = dice.uniform(12, 30)
+    length = dice.uniform(8, 20)
     manners = Manners(
         keepalive=dice.choice((4.0, 4.0, 4.0, 2.0, None)),
         closes=dice.random() < 0.15,
@@ -119,7 +119,8 @@ def draw(seed: int) -> Schedule:
         twice=dice.random() < 0.2,
     )
     workers = dice.choice((1, 2))
-    steps = [_call(dice, length) for _ in range(dice.randint(2, 9))]
+    steps = _old_list(dice, length) if dice.random() < OLD_LISTS else []
+    steps += [_call(dice, length) for _ in range(dice.randint(2, 9))]
     # Few kinds of blows, often: what two of them do together shows more than a little of everything.
     kinds = dice.sample(list(_BLOWS), dice.choice((2, 3, 5, len(_BLOWS))))
     for do in dice.choices(kinds, [_BLOWS[each][0] for each in kinds], k=dice.randint(0, 9)):
@@ -135,6 +136,27 @@ def draw(seed: int) -> Schedule:
         second_at=dice.uniform(0, length / 2),
         real_disk=seed % REAL_DISK == 0,
     )
+
+
+OLD_LISTS = 0.1
+"""The share of worlds in which a list that an old session asked for comes to a new one: nothing else brings the five
+things together that this takes."""
+
+
+def _old_list(dice: Random, length: float) -> list[Step]:
+    """A list is under way when the subscription breaks; a call begins before the next one is confirmed, and the list
+    that this one asks for is answered with errors."""
+    at = dice.uniform(2, max(length - 5, 3))
+    again = at + dice.uniform(0.35, 0.75)
+    return [
+        Step(at, Do.SLOW, amount=2.0),
+        Step(at + 0.05, Do.DROP, which=1),
+        Step(again, Do.DROP, which=1),
+        Step(again + 0.02, Do.CALL, amount=20.0),
+        Step(again + 0.05, Do.ERRORS, amount=4.0),
+        Step(again + dice.uniform(1.5, 2.2), Do.CALL, amount=dice.uniform(0.2, 2.0)),
+        Step(again + dice.uniform(2.0, 3.2), Do.CALL, amount=dice.uniform(0.2, 2.0)),
+    ]
 
 
 def _call(dice: Random, length: float) -> Step:

@@ -62,6 +62,7 @@ class Stage:
         self.running: dict[int, Process] = {}
         self.ended: list[Ended] = []
         self.over = False
+        self.closed_at = 0.0
         self.closing = False
         self._starts = 0
         random.seed(schedule.seed)
@@ -120,6 +121,7 @@ class Stage:
             self.world.later(0.1, partial(self.stop, number))
         elif process is not None and process.stop is not None:
             self.world.say(f"{process.name} is asked to stop")
+            process.stopped_at = min(process.stopped_at, self.world.now)
             process.loop.call_soon(process.stop)
 
     # What happens
@@ -154,10 +156,10 @@ class Stage:
         self.recorder.send_nonsense(MALFORMED)
 
     def _drop(self, step: Step) -> None:
-        self.recorder.drop(torn=False)
+        self.recorder.drop(torn=False, all_of_them=step.which == 0)
 
     def _reset(self, step: Step) -> None:
-        self.recorder.drop(torn=True)
+        self.recorder.drop(torn=True, all_of_them=step.which == 0)
 
     def _silence(self, step: Step) -> None:
         self.recorder.fall_silent()
@@ -190,6 +192,7 @@ class Stage:
     def _thaw(self, process: Process) -> None:
         if not process.dead and process.frozen:
             process.frozen = False
+            process.thawed_at = self.world.now
             self.world.say(f"{process.name} goes on")
 
     def _clock(self, step: Step) -> None:
@@ -255,6 +258,7 @@ class Stage:
     def close(self) -> None:
         """All workers stop, and have the time for it."""
         self.closing = True
+        self.closed_at = self.closed_at or self.world.now
         self.world.say("-- all stop")
         for number in list(self.running):
             self.stop(number)

@@ -144,7 +144,8 @@ SEAMS: dict[str, object] = {
 """What of the machine the product sees in another form; of the product itself nothing is replaced here."""
 
 PACE: dict[str, object] = {
-    "etl.recorder.session.LOOK_EVERY": 0.4,
+    "etl.recorder.session.LOOK_EVERY": 0.5,
+    "etl.ingest.sink.PATIENCE": 0.04,
     "etl.worker.worker.LOOK_EVERY": 1.0,
     "etl.ingest.loader.POLL": 2.0,
 }

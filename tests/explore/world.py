@@ -22,6 +22,7 @@ import greenlet
 
 START = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 """What every clock shows when the world begins."""
+INFINITY = float("inf")
 INSTANT = 2e-6
 """Seconds that a turn of an event loop takes: no two things happen at the very same moment."""
 
@@ -53,14 +54,14 @@ class Loop(asyncio.BaseEventLoop):
         if not self._process.dead:
             self._process.world.complain(f"{self._process.name}: {context.get('message')} {context.get('exception')!r}")
 
-    def next_at(self) -> float | None:
-        """When there is something to do; None while only others can bring something."""
+    def next_at(self) -> float:
+        """When there is something to do; `INFINITY` while only others can bring something."""
         if self._ready:
             return self._process.world.now
         scheduled = self._scheduled
         while scheduled and scheduled[0]._cancelled:
             heapq.heappop(scheduled)._scheduled = False
-        return float(scheduled[0]._when) if scheduled else None
+        return float(scheduled[0]._when) if scheduled else INFINITY
 
     def turn(self) -> None:
         """What the standard loop does in one turn, without a look at a selector: half the time of a world is this."""
@@ -143,7 +144,10 @@ class Process:
         self.name = name
         self.host = host
         self.dead = False
-        self.ended_at = float("inf")
+        self.began_at = world.now
+        self.stopped_at = INFINITY
+        self.ended_at = INFINITY
+        self.thawed_at = 0.0
         self.frozen = False
         self.loop = Loop(self)
         self.closers: list[Callable[[], None]] = []
@@ -192,7 +196,13 @@ class Process:
                 awake = True
                 self.loop.call_soon(thread.switch)
 
-        timer = None if seconds is None else self.loop.call_later(max(seconds, 0.0), wake)
+        def over() -> None:
+            nonlocal awake
+            if not awake:
+                awake = True
+                thread.switch()
+
+        timer = None if seconds is None else self.loop.call_later(max(seconds, 0.0), over)
         if waiters is not None:
             waiters.append(wake)
         self.world.main.switch()
@@ -242,6 +252,7 @@ class World:
         self.current: Process | None = None
         self.trace: list[str] = []
         self.places: dict[int, Callable[[Process, asyncio.Protocol], Awaitable[asyncio.Transport]]] = {}
+        self.documents: dict[bytes, tuple[Any, ...]] = {}
         self._parts: dict[type, object] = {}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count(1)
@@ -290,22 +301,31 @@ class World:
             if process is None:
                 heapq.heappop(self._events)[2]()
             else:
-                self.now += INSTANT
-                self.current = process
-                process.loop.turn()
-                self.current = None
+                self._turn(process)
+
+    def _turn(self, process: Process) -> None:
+        """Its turn, and the next ones, as long as it is surely the only one that has anything to do now."""
+        self.current, loop, events = process, process.loop, self._events
+        alone = all(each.dead or each is process for each in self.processes)
+        while True:
+            self.now += INSTANT
+            loop.turn()
+            if not (alone and loop._ready and (not events or events[0][0] > self.now)):
+                break
+        self.current = None
 
     def _next(self) -> tuple[float, Process | None] | None:
-        best: tuple[float, Process | None] | None = (self._events[0][0], None) if self._events else None
+        """What comes next, and when: None for an event of the world."""
+        now, first, who = self.now, self._events[0][0] if self._events else INFINITY, None
         ready: list[Process] = []
         for process in self.processes:
             if process.dead or process.frozen:
                 continue
             at = process.loop.next_at()
-            if at is not None and at <= self.now:
+            if at <= now:
                 ready.append(process)
-            elif at is not None and (best is None or at < best[0]):
-                best = (at, process)
-        if ready and (best is None or best[0] > self.now):
-            return self.now, ready[0] if len(ready) == 1 else self.dice.choice(ready)
-        return best
+            elif at < first:
+                first, who = at, process
+        if ready and first > now:
+            return now, ready[0] if len(ready) == 1 else self.dice.choice(ready)
+        return None if first == INFINITY else (first, who)
