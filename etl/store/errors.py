@@ -32,6 +32,7 @@ _NEEDED_ROLE = (
     " cdr_investigator, all others one of cdr_writer: an administrator can GRANT it to this user"
 )
 _CONFLICT = ("40001", "40P01", "55P03")
+_CANCELLED = "57014"
 LOST = "08000"
 """The connection is gone: the SQLSTATE that a client gives itself."""
 _ROW = ("22", "23", "54")
@@ -71,6 +72,8 @@ def of_state(state: str, said: str, where: str) -> CdrError:
         return DatabaseRefused(f"database {where} refused: {said}; check user, password, database name and rights")
     if state.startswith(_CONFLICT):
         return DatabaseConflict(f"database {where}: {said}; try again")
+    if state == _CANCELLED:
+        return DatabaseUnavailable(f"database {where}: {said}; somebody cut it short: try again")
     if state.startswith(_UNAVAILABLE):
         return DatabaseUnavailable(f"database {where} is out of reach: {said}; will work again once it is back")
     return DatabaseError(f"database {where}: {said} (SQLSTATE {state or 'none'}); this is a bug, please report it")

@@ -27,6 +27,7 @@ from etl.journal.writer import Limits
 from etl.model import Json
 from etl.recorder.clock import Clock, SystemClock
 from etl.store import pending, recorders
+from etl.store.connections import Connections
 from etl.store.database import Connection
 from etl.store.pending import Owed
 from etl.store.sessions import withdraw_future
@@ -47,7 +48,7 @@ ALONE = 0.95
 SEGMENTS = 20
 """A journal at its limit has at least so many segments."""
 DRAIN = 20.0
-"""Seconds a stopping worker gives the disk and the database to take what was read."""
+"""Seconds a stopping worker gives the disk and the database to take what was read; what waits longer is cut short."""
 
 Connect: TypeAlias = Callable[[], Connection]
 
@@ -73,7 +74,8 @@ class Worker:
         """Raises JournalError if there is no place for a journal, UsageError for a dialect that is none."""
         self.metrics = Metrics()
         self.settings = settings
-        self._connect = connect
+        self._connections = Connections(connect)
+        self._connect = connect = self._connections.open
         self._clock = clock or SystemClock()
         self._log = structlog.get_logger()
         self._stopping = asyncio.Event()
@@ -151,12 +153,13 @@ class Worker:
         try:
             await self._watch()
         finally:
-            for recorder in self.recorders:
-                recorder.stop()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            ended = await asyncio.to_thread(self._close, loading)
-            if endpoints is not None:
-                await asyncio.to_thread(endpoints.stop)
+            with self._connections.cut_short(DRAIN):
+                for recorder in self.recorders:
+                    recorder.stop()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                ended = await asyncio.to_thread(self._close, loading)
+                if endpoints is not None:
+                    await asyncio.to_thread(endpoints.stop)
         if self._failure is not None:
             raise self._failure
         self._log.info("worker stopped", left=ended.left, why=ended.why)

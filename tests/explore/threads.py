@@ -133,6 +133,7 @@ SEAMS: dict[str, object] = {
     "etl.worker.worker.time": TIME,
     "etl.worker.adoption.threading": THREADING,
     "etl.ingest.loader.threading": THREADING,
+    "etl.store.connections.threading": THREADING,
     "etl.ingest.loader.time": TIME,
     "etl.journal.writer.Condition": Condition,
     "etl.journal.writer.Thread": Thread,

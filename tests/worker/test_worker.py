@@ -119,6 +119,28 @@ async def test_two_recorders_are_archived_and_a_stop_drains_the_journal(
     assert list((tmp_path / "journal").iterdir()) == []
 
 
+async def test_a_worker_could_not_stop_while_another_process_stood_still_with_a_lock_that_it_waited_for(
+    run: Run,
+    recorders: list[Simulator],
+    embedded_url: str,
+    empty_embedded_conn: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it could not write stays in its journal, for the next one."""
+    monkeypatch.setattr(module, "DRAIN", 0.3)
+    worker, running = await run()
+    await subscribed(worker)
+    await until(lambda: rows(empty_embedded_conn, "SELECT count(*) FROM cdr.session") == [(2,)])
+    with connection(embedded_url) as frozen, frozen.transaction():
+        frozen.execute("LOCK TABLE cdr.session IN ACCESS EXCLUSIVE MODE")
+        recorders[0].begin_call()
+        await until(lambda: worker.loader.sequence < worker.journal.last_sequence)
+        worker.stop()
+        ended = await asyncio.wait_for(running, 60)
+    assert ended.left > 0
+    assert "somebody cut it short" in ended.why
+
+
 async def test_a_recorder_that_is_down_keeps_nobody_from_the_other(run: Run, recorders: list[Simulator]) -> None:
     recorders[0].refuse()
     worker, _ = await run()
@@ -251,9 +273,9 @@ async def test_a_recorder_that_floods_the_journal_is_held_alone(
     await subscribed(worker)
     flooding, calm = worker.recorders
     while not worker._held:
-        recorders[0].begin_call({"source_name": "N" * 20_000})
+        recorders[0].begin_call({"source_name": "N" * 60_000})
         recorders[1].begin_call()
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(3 * module.LOOK_EVERY)  # it looks at least once between two of them
     await until(lambda: not flooding.subscribed)
     late = recorders[1].begin_call()
     await asyncio.sleep(0.1)
