@@ -75,7 +75,9 @@ class Campaign:
         if why or not result.exists():
             _clear(process, self.folder)
             said = (self.folder / "campaign.log").read_text(errors="replace").strip().splitlines()
-            why = f"{why or 'the campaign failed by itself'}: {said[-1] if said else 'without a word'}"
+            last = said[-1] if said else "without a word"
+            last = last.replace(str(self.folder), "FOLDER").replace(sys.executable, "python")  # the ledger travels
+            why = f"{why or 'the campaign failed by itself'}: {last}"
         told = json.loads(result.read_text()) if result.exists() else {"checked": 0, "broken": [why]}
         if why and not told["broken"]:
             told["broken"] = [why]
