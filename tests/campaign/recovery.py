@@ -7,19 +7,17 @@ it. Where other blows fall before that, the time is counted from the end of the 
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Self
 
 import psycopg
 from campaign.clock import END_OF_TIME
 from campaign.evidence import Blow, Evidence, Outage
 from campaign.gaps import BREAKING
+from support.beside import Beside
 
 from etl.simulator.faults import FaultKind
 from etl.simulator.truth import Truth
@@ -38,27 +36,16 @@ class Sample:
     covered: Mapping[str, datetime]
 
 
-class Watcher:
+class Watcher(Beside):
     """A thread that looks into the database, whenever it can, how far each recorder is covered."""
 
     def __init__(self, url: str) -> None:
         self.samples: list[Sample] = []
         self._url = url
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(20)
-
-    def _run(self) -> None:
-        while not self._over.wait(LOOK_EVERY):
+    def watch(self) -> None:
+        while not self.over.wait(LOOK_EVERY):
             with suppress(psycopg.Error), psycopg.connect(
                 self._url, application_name="campaign watcher", autocommit=True, connect_timeout=2
             ) as connection:  # fmt: skip
@@ -66,7 +53,7 @@ class Watcher:
 
     def _look(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         query = "SELECT recorder, max(upper(coverage)) FROM cdr.session WHERE NOT isempty(coverage) GROUP BY recorder"
-        while not self._over.wait(LOOK_EVERY):
+        while not self.over.wait(LOOK_EVERY):
             at = datetime.now(UTC)
             rows = connection.execute(query).fetchall()
             self.samples.append(Sample(at, {str(name): until for name, until in rows}))  # type: ignore[misc]

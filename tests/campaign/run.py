@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +23,15 @@ from campaign.recovery import Watcher, injected, recoveries
 from campaign.schedule import HISTORY_DELAY, Schedule, draw
 from campaign.stage import WorkerProcess
 from campaign.starvation import Starvation
+from support.folder import folder
 
 from etl.config import duration
 from etl.simulator import truth
 from etl.store import database, embedded
 
 DATA = "data"
+TEMPORARY = "cdr-campaign-"
+"""How the folder of a campaign begins that nobody keeps."""
 """Folder of the worker's data_dir."""
 JOURNAL_LIMIT = "8MB"
 """Enough for any outage here, and little enough for a journal to have several segments: at least 20 fit below it."""
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         f" {len(plan.steps)} steps against us",
         flush=True,
     )
-    with folder(options.keep) as where:
+    with folder(options.keep, TEMPORARY) as where:
         (where / "schedule.txt").write_text(str(plan))
         outcome = campaign(plan, where)
         report = "\n".join(outcome.lines())
@@ -82,21 +83,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 def seconds_of(text: str) -> float:
     """Seconds of an option such as `60s`."""
     return duration(text).total_seconds()
-
-
-@contextmanager
-def folder(keep: Path | None) -> Iterator[Path]:
-    """A new folder that the database's user may enter, too; deleted afterwards unless it is to be kept."""
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep.resolve()
-        return
-    where = Path(tempfile.mkdtemp(prefix="cdr-campaign-"))
-    where.chmod(0o755)
-    try:
-        yield where
-    finally:
-        shutil.rmtree(where, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

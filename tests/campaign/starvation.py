@@ -7,17 +7,15 @@ like a SIGSTOP.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from campaign.evidence import Blow, Outage
 from campaign.schedule import MARGIN
+from support.beside import Beside
 
 from etl.calls.intervals import union
 from etl.model import Interval
@@ -28,32 +26,21 @@ ENOUGH = MARGIN / 2
 """Seconds of waiting, of all threads together, within a window: a pause of the margin may have come of it."""
 
 
-class Starvation:
+class Starvation(Beside):
     """A thread that adds up how long our children waited for a processor: workers, recorders, network."""
 
     def __init__(self) -> None:
         self._found: list[Interval] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(20)
+        super().__init__()
 
     def outages(self) -> Iterator[Outage]:
         """The times in which they waited too long."""
         yield from (Outage(Blow.STARVED, each) for each in union(self._found))
 
-    def _run(self) -> None:
+    def watch(self) -> None:
         recent: deque[tuple[datetime, float]] = deque()
         before: dict[Path, int] = {}
-        while not self._over.wait(LOOK_EVERY):
+        while not self.over.wait(LOOK_EVERY):
             now, after = datetime.now(UTC), _waited()
             recent.append((now, sum(total - before.get(thread, 0) for thread, total in after.items()) / 1e9))
             before = after

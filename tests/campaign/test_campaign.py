@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from campaign.blows import Do, Step
-from campaign.run import campaign, folder
+from campaign.run import TEMPORARY, campaign
 from campaign.schedule import draw
+from support.folder import folder
 
 SEED = 38
 SECONDS = 14.0
@@ -18,7 +19,7 @@ def test_a_short_campaign_breaks_no_obligation() -> None:
     """With a kill -9 and a crash of the database in it."""
     plan = draw(SEED, SECONDS)
     assert {step.do for step in plan.steps} >= {Do.KILL, Do.CRASH_DATABASE}
-    with folder(None) as where:
+    with folder(None, TEMPORARY) as where:
         outcome = campaign(plan, where)
     assert outcome.broken == []
     assert all(verdict.checked for verdict in outcome.verdicts)

@@ -6,7 +6,6 @@ import argparse
 import gc
 import os
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from explore.mutants import MUTANTS, table
 from explore.run import Outcome, explore, installed
 from explore.schedule import draw
 from explore.shrink import shrunk
+from support.commit import commit
 from support.ledger import Run, append
 from support.postgres import fresh_database, postgresql_15, serving
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
                 programme="explore",
                 seed=first,
                 command=command.strip(),
-                commit=_commit(),
+                commit=commit(),
                 at=at.isoformat(timespec="seconds"),
                 seconds=round(took, 1),
                 checked=tally.checked,
@@ -177,8 +177,3 @@ def _mutants(seeds: int) -> int:
         lived += not line.found
         print(line, flush=True)
     return 1 if lived else 0
-
-
-def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"

@@ -24,6 +24,7 @@ from fuzz.keep import keep
 from fuzz.law import CORPUS
 from fuzz.targets import TARGETS
 from support import ledger
+from support.commit import commit
 
 from etl.config import duration
 
@@ -90,7 +91,7 @@ def _fuzz(name: str, seconds: float, seed: int) -> Outcome:
             programme="fuzz",
             seed=seed,
             command=f"make fuzz TARGET={name} SEED={seed} FOR={seconds:g}s",
-            commit=_commit(),
+            commit=commit(),
             at=began.isoformat(timespec="seconds"),
             seconds=round(outcome.seconds, 1),
             checked=outcome.runs,
@@ -154,10 +155,3 @@ def _traceback(said: str) -> str:
 
 def _last_line(said: str) -> str:
     return next((line.strip() for line in said.splitlines() if line.strip()), "")[:200]
-
-
-def _commit() -> str:
-    told = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return told.stdout.strip()

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from longrun import evidence, plot
@@ -18,6 +14,8 @@ from longrun.drive import Options, drive
 from longrun.evidence import Evidence
 from longrun.judge import Verdict, judge, table
 from support import ledger
+from support.commit import commit
+from support.folder import folder
 
 from etl.config import duration
 
@@ -29,14 +27,14 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with _folder(options.judge or options.keep) as folder:
+    with folder(options.judge or options.keep, "cdr-longrun-") as where:
         if options.judge is None:
-            drive(Options(options.seed, options.messages, options.seconds, folder))
-        seen = evidence.read(folder)
+            drive(Options(options.seed, options.messages, options.seconds, where))
+        seen = evidence.read(where)
         verdicts = judge(seen)
         told = "\n".join([table(verdicts), *seen.compared.broken[:SHOWN]])
-        (folder / RESULT).write_text(told + "\n", encoding="utf-8")
-        (folder / PLOT).write_text(plot.draw(seen), encoding="utf-8")
+        (where / RESULT).write_text(told + "\n", encoding="utf-8")
+        (where / PLOT).write_text(plot.draw(seen), encoding="utf-8")
     print(told)
     if options.ledger is not None:
         ledger.append(_line(seen, verdicts), options.ledger)
@@ -59,21 +57,6 @@ def _seconds(text: str) -> float:
     return duration(text).total_seconds()
 
 
-@contextmanager
-def _folder(kept: Path | None) -> Iterator[Path]:
-    """A folder that the database's user may enter, too; deleted afterwards unless it was named."""
-    if kept is not None:
-        kept.mkdir(mode=0o755, parents=True, exist_ok=True)
-        yield kept.resolve()
-        return
-    made = Path(tempfile.mkdtemp(prefix="cdr-longrun-"))
-    made.chmod(0o755)
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
 def _line(seen: Evidence, verdicts: Sequence[Verdict]) -> ledger.Run:
     """The run as the ledger keeps it. It is known by what it was asked for, wherever that was told."""
     began = next(each for each in seen.events if each["what"] == "began")
@@ -85,7 +68,7 @@ def _line(seen: Evidence, verdicts: Sequence[Verdict]) -> ledger.Run:
         programme="longrun",
         seed=began["seed"],
         command=f"python -m tests.longrun --messages {began['messages']} --seed {began['seed']}",
-        commit=_commit(),
+        commit=commit(),
         at=began["time"],
         seconds=round(seen.samples[-1]["at"], 1),
         checked=seen.compared.happened,
@@ -95,8 +78,3 @@ def _line(seen: Evidence, verdicts: Sequence[Verdict]) -> ledger.Run:
         recovery=recovery,
         load=os.getloadavg()[0],
     )
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
