@@ -12,7 +12,7 @@ clock, or a list asked for after the clock was set back seems to be asked for be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -24,6 +24,27 @@ from etl.model import Draft, Interval, Json, What
 
 CLOCK_STEP = timedelta(seconds=1)
 """The clock was set when it jumps by more than this (section 7 of the contract, "Clocks")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the clocks of a machine say at one moment.
+
+    `boot` names the machine's start, None where it does not tell; `booted_at` is when that was, by the wall clock as it
+    goes now: set back, it also says that the machine started earlier.
+    """
+
+    now: datetime
+    boot: str | None
+    booted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The times after `after` come a second time: what these sessions covered of them counts no more."""
+
+    after: datetime
+    sessions: frozenset[UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +83,8 @@ class SessionState:
     `coverage` holds the finished pieces, `since` the start of the one under way, None while it is interrupted.
     `counts`: the list that this piece needs was received. Lists asked for before `listed_after` are no help.
     `last_read`: receipt of the last message on the subscription's connection that nothing waited behind. `breaks` says
-    why each finished piece ended. `closed_at` and `reason` are None while the session lives.
+    why each finished piece ended. `closed_at` and `reason` are None while the session lives. `boot` and `booted_at` are
+    those of a `Reading` on its worker's machine: the last one it told.
     """
 
     id: UUID
@@ -79,6 +101,8 @@ class SessionState:
     listed_after: datetime | None = None
     closed_at: datetime | None = None
     reason: str | None = None
+    boot: str | None = None
+    booted_at: datetime | None = None
 
     @property
     def live(self) -> bool:
@@ -95,6 +119,8 @@ def opened(draft: Draft) -> SessionState:
         worker=str(draft.note.get("worker", "")),
         extensions=tuple(str(each) for each in extensions) if isinstance(extensions, list) else (),
         opened_at=draft.observed_at,
+        boot=None if draft.note.get("boot") is None else str(draft.note["boot"]),
+        booted_at=_moment(draft, "booted_at"),
     )
 
 
@@ -130,12 +156,13 @@ def stepped(state: SessionState, before: datetime, after: datetime, margin: time
     """The clock was set: an interruption, and backward also takes back what was covered after the new time.
 
     A step of at most `CLOCK_STEP` changes nothing. After a step back, a list that had been asked for before
-    counts as well: reading did not stand still, only the names of the moments can't be trusted.
+    counts as well: reading did not stand still, only the names of the moments can't be trusted. Not so where it did
+    stand still: a pause in which the clock was set back is still a pause.
     """
     if abs(after - before) <= CLOCK_STEP:
         return state
     if after < before:
-        return _resuming(withdrawn(state, after, margin), after)
+        return _resuming(withdrawn(state, after, margin), max(after, state.listed_after or after))
     return _resuming(_interrupted(state, margin, "clock", before), after)
 
 
@@ -152,6 +179,25 @@ def withdrawn(state: SessionState, after: datetime, margin: timedelta) -> Sessio
     end = kept[-1].end if kept else whole.subscribed_at
     breaks = (*(each for each in whole.breaks if each.at < end), Break(end, "clock"))
     return replace(whole, coverage=kept, breaks=breaks)
+
+
+def comes_again(states: Iterable[SessionState], reading: Reading) -> Again | None:
+    """Which of these sessions a clock that was set back since makes doubtful, and from when on.
+
+    It may have been set right after the last sign of life of them all. None where it was not set back, which is also
+    all that is known of other machines, and of the time before this one was started.
+    """
+    lived = {
+        state.id: _last_sign(state) - state.booted_at
+        for state in states
+        if state.boot is not None and state.boot == reading.boot
+        if state.booted_at is not None and state.booted_at - reading.booted_at > CLOCK_STEP
+    }
+    return Again(reading.booted_at + max(lived.values()), frozenset(lived)) if lived else None
+
+
+def _last_sign(state: SessionState) -> datetime:
+    return max(state.opened_at, state.last_read or state.opened_at)
 
 
 def closed(state: SessionState, at: datetime, reason: str, margin: timedelta) -> SessionState:
@@ -192,7 +238,8 @@ def fold(state: SessionState | None, draft: Draft, heard: Heard | None, margin: 
         return paused(state, _moment(draft, "from") or state.opened_at, at, margin)
     if draft.what is What.STEPPED:
         before, after = _moment(draft, "from") or state.opened_at, _moment(draft, "to") or at
-        return stepped(state, before, after, margin)
+        booted_at = _moment(draft, "booted_at") or state.booted_at
+        return replace(stepped(state, before, after, margin), booted_at=booted_at)
     if draft.what is What.CLOSED:
         return closed(state, at, str(draft.note.get("reason", "unknown")), margin)
     return state
@@ -215,6 +262,8 @@ def dump(state: SessionState) -> dict[str, Json]:
         "listed_after": _text(state.listed_after),
         "closed_at": _text(state.closed_at),
         "reason": state.reason,
+        "boot": state.boot,
+        "booted_at": _text(state.booted_at),
     }
 
 
@@ -236,6 +285,8 @@ def load(dumped: Mapping[str, Json]) -> SessionState:
             listed_after=_time(dumped["listed_after"]),
             closed_at=_time(dumped["closed_at"]),
             reason=None if dumped["reason"] is None else str(dumped["reason"]),
+            boot=None if dumped.get("boot") is None else str(dumped["boot"]),
+            booted_at=_time(dumped.get("booted_at")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CdrError(f"the stored state of session {dumped.get('id')} can't be read: {error!r}") from error

@@ -20,7 +20,7 @@ from etl.protocol.dialect import Dialect
 from etl.protocol.framing import Document, Framer, Rejected
 from etl.protocol.messages import Message, Notification, Response
 from etl.protocol.subscription import Confirmed, Dead, Event, Refused, Subscription
-from etl.recorder.clock import Clock, Pause, Step, Watch
+from etl.recorder.clock import Clock, Pause, Step, Watch, read
 from etl.recorder.link import Link
 from etl.recorder.reading import read_messages
 from etl.recorder.sink import Scribe
@@ -106,9 +106,8 @@ class Session:
         link = await self._connected()
         if link is None:
             return self._ending or Ending("crash", "the worker failed")
-        self._scribe.event(
-            self.id, What.OPENED, worker=self._worker, extensions=list[Json](sorted(self._recorder.extensions))
-        )
+        extensions = list[Json](sorted(self._recorder.extensions))
+        self._scribe.event(self.id, What.OPENED, worker=self._worker, extensions=extensions, **self._booted())
         self._listener.opened(self.id)
         for happening in self._watch.look():
             if isinstance(happening, Step):  # that nobody read between two sessions is no pause of this one
@@ -212,9 +211,14 @@ class Session:
             self._scribe.event(self.id, What.PAUSED, **{"from": happening.start.isoformat()})
         else:
             note: dict[str, Json] = {"from": happening.before.isoformat(), "to": happening.after.isoformat()}
-            self._scribe.event(self.id, What.STEPPED, **note)
+            self._scribe.event(self.id, What.STEPPED, **note, **self._booted())
         self._subscription.resumed(self._clock.elapsed())
         self._listener.interrupted(self.id)
+
+    def _booted(self) -> dict[str, Json]:
+        """What a later process needs to see that the clock was set back in between."""
+        reading = read(self._clock)
+        return {"boot": reading.boot, "booted_at": reading.booted_at.isoformat()}
 
     async def _take(self, link: Link, items: Iterable[Document | Rejected]) -> None:
         for item in items:

@@ -16,7 +16,7 @@ from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import Range
 
 from etl.calls import coverage
-from etl.calls.coverage import SessionState
+from etl.calls.coverage import Reading, SessionState
 from etl.calls.intervals import subtract
 from etl.store import gaps
 from etl.store.database import Connection, Cursor, name_of
@@ -67,7 +67,9 @@ def changed_since(old: SessionState | None, new: SessionState, margin: timedelta
     before, after = coverage.covered(old, margin), coverage.covered(new, margin)
     differs = [span.start for span in (*subtract(before, after), *subtract(after, before))]
     broke = [each.at for each in set(old.breaks) ^ set(new.breaks)]
-    return min([before[-1].end if before else old.subscribed_at, *differs, *broke])
+    # What a live session has taken back is pending again, from the end of what is left.
+    ends = [spans[-1].end if spans else old.subscribed_at for spans in (before, after)]
+    return min([*ends, *differs, *broke])
 
 
 def _shape(state: SessionState, margin: timedelta) -> tuple[object, ...]:
@@ -131,18 +133,42 @@ def close_session(
         return store(cursor, [coverage.closed(state, ended, reason, margin)], margin)
 
 
-def withdraw_future(
-    connection: Connection, recorders: Sequence[str], now: datetime, margin: timedelta
+def withdraw_repeated(
+    connection: Connection, recorders: Sequence[str], reading: Reading, margin: timedelta
 ) -> Mapping[tuple[str, str], float]:
-    """Take back what ended sessions have covered after `now`: the clock was set back while they lived or since, and
-    those times will come again. Returns what `store` returns."""
+    """Take back what ended sessions of these recorders have covered of times that come a second time, or will.
+
+    That is what lies in the future, whichever machine covered it; and what a session on this machine covered before
+    its clock was set back, also where it has caught up since. Returns what `store` returns."""
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        future = _ended(cursor, recorders, reading.now + coverage.CLOCK_STEP)
+        seconds = dict(_withdraw(cursor, future, reading.now, margin))
+        again = coverage.comes_again(_since_boot(cursor, reading), reading)
+        if again is not None:
+            ended = [state for state in _ended(cursor, recorders, again.after) if state.id in again.sessions]
+            seconds |= _withdraw(cursor, ended, again.after, margin)
+        return seconds
+
+
+def _withdraw(
+    cursor: Cursor, states: Sequence[SessionState], after: datetime, margin: timedelta
+) -> Mapping[tuple[str, str], float]:
+    return store(cursor, [coverage.withdrawn(state, after, margin) for state in states], margin) if states else {}
+
+
+def _ended(cursor: Cursor, recorders: Sequence[str], after: datetime) -> list[SessionState]:
+    """Sessions of these recorders that have ended and cover any time after a moment; locked."""
     query = """
         SELECT fold FROM cdr.session
         WHERE recorder = ANY(%s) AND closed_at IS NOT NULL AND upper(coverage) > %s ORDER BY id FOR UPDATE
     """
-    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-        found = _loaded(cursor.execute(query, [list(recorders), now + coverage.CLOCK_STEP]))
-        return store(cursor, [coverage.withdrawn(state, now, margin) for state in found], margin) if found else {}
+    return _loaded(cursor.execute(query, [list(recorders), after]))
+
+
+def _since_boot(cursor: Cursor, reading: Reading) -> list[SessionState]:
+    """All sessions that lived on this machine since it started. What its clock was ahead of now, it was after that."""
+    query = "SELECT fold FROM cdr.session WHERE fold ->> 'boot' = %s AND opened_at > %s"
+    return _loaded(cursor.execute(query, [reading.boot, reading.booted_at]))
 
 
 _OWNER = "hashtextextended('cdr.owner.' || %s, 0)"

@@ -11,16 +11,17 @@ from uuid import UUID
 
 import structlog
 
+from etl.calls.coverage import CLOCK_STEP
 from etl.errors import CdrError, DatabaseError, JournalDamaged
 from etl.ingest.interpret import Interpreter
 from etl.ingest.loader import Loaded, Loader
 from etl.ingest.outstanding import outstanding
 from etl.journal.held import HeldJournal
 from etl.journal.orphans import adopt
-from etl.recorder.clock import Clock
+from etl.recorder.clock import Clock, read
 from etl.store.database import Connection
 from etl.store.pending import Owed
-from etl.store.sessions import close_session, load_sessions, ownerless, withdraw_future
+from etl.store.sessions import close_session, load_sessions, ownerless, withdraw_repeated
 from etl.store.write import Written
 
 LOOK_EVERY = 5.0
@@ -69,6 +70,7 @@ class Adopter:
         self._loader: Loader | None = None
         self._orphans: list[HeldJournal] = []
         self._free_since: dict[UUID, datetime] = {}
+        self._booted_at: datetime | None = None
         self._thread = threading.Thread(target=self._run, name="adoption", daemon=True)
 
     @property
@@ -109,6 +111,7 @@ class Adopter:
         self._orphans = list(orphans)
         for orphan in orphans:  # before any is loaded, for which the database may be away
             self._guarded(partial(self._take_up, orphan))
+        self._guarded(self._mind_clock)
         for orphan in orphans:
             with orphan:  # each of them is locked by now: none may be forgotten because another one fails
                 self._guarded(partial(self._adopt, orphan))
@@ -153,13 +156,23 @@ class Adopter:
         with self._connect() as connection:
             for state in load_sessions(connection, journal):
                 self._close(connection, state.id, reason)
-            # The dead process may have lived before the clock was set back.
-            ended = withdraw_future(connection, self._recorders, self._clock.now(), self._margin)
-            if ended:
-                self._on_loaded(Loaded(Written(gap_seconds=ended), ()))
+            self._withdraw_repeated(connection)
 
     def _close(self, connection: Connection, session: UUID, reason: str) -> None:
         ended = close_session(connection, session, self._clock.now(), reason, self._margin)
+        if ended:
+            self._on_loaded(Loaded(Written(gap_seconds=ended), ()))
+
+    def _mind_clock(self) -> None:
+        """At first, and whenever the clock has been set: what earlier sessions covered may come again."""
+        booted_at = read(self._clock).booted_at
+        if self._booted_at is None or abs(booted_at - self._booted_at) > CLOCK_STEP:
+            with self._connect() as connection:
+                self._withdraw_repeated(connection)
+            self._booted_at = booted_at
+
+    def _withdraw_repeated(self, connection: Connection) -> None:
+        ended = withdraw_repeated(connection, self._recorders, read(self._clock), self._margin)
         if ended:
             self._on_loaded(Loaded(Written(gap_seconds=ended), ()))
 
@@ -175,3 +188,4 @@ class Adopter:
                         "the owner of a session is gone; its time since is a gap", recorder=state.recorder
                     )
                     self._close(connection, key, "journal")
+                    self._withdraw_repeated(connection)

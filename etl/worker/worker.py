@@ -30,7 +30,6 @@ from etl.store import pending, recorders
 from etl.store.connections import Connections
 from etl.store.database import Connection
 from etl.store.pending import Owed
-from etl.store.sessions import withdraw_future
 from etl.worker.adoption import Adopter
 from etl.worker.endpoints import Endpoints, Readiness, RecorderLine
 from etl.worker.gap_filler import GapFiller
@@ -241,9 +240,7 @@ class Worker:
             recorders.Recorder(each.name, each.location or each.name, each.timezone.key, each.extensions)
             for each in self.settings.recorder
         ]
-        margin = self.settings.worker.margin
-        recorders.register(connection, known, margin)
-        withdraw_future(connection, [each.name for each in known], self._clock.now(), margin)
+        recorders.register(connection, known, self.settings.worker.margin)
         since = self._clock.now() - self._owed_for
         self._on_owed(pending.owed(connection, since))
         self._introduced = True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import TypeVar
 from uuid import UUID
 
 import pytest
@@ -13,11 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.calls.coverage import (
+    CLOCK_STEP,
+    Again,
     Heard,
     Listed,
     Message,
+    Reading,
     SessionState,
     Subscribed,
+    comes_again,
     covered,
     dump,
     fold,
@@ -27,13 +33,19 @@ from etl.calls.coverage import (
     withdrawn,
 )
 from etl.errors import CdrError
-from etl.model import Draft, Json, What
+from etl.model import Draft, Interval, Json, What
 
 ZERO = datetime(2024, 1, 1, tzinfo=UTC)
 SESSION = UUID(int=1)
 MARGIN = timedelta(seconds=1)
 
+T = TypeVar("T")
 Line = tuple[Draft, Heard | None]
+
+
+def some(value: T | None) -> T:
+    assert value is not None
+    return value
 
 
 def at(second: float) -> datetime:
@@ -214,6 +226,96 @@ def test_a_clock_set_back_withdraws_from_sessions_that_have_ended() -> None:
     assert (seconds(state), broke(state)) == ([(1, 50)], [(50, "clock")])
     assert (state.closed_at, state.reason) == (ended.closed_at, "drop")
     assert withdrawn(ended, at(99), MARGIN) == ended
+
+
+def test_a_pause_in_which_the_clock_was_set_back_still_wants_a_list_asked_for_after_it() -> None:
+    state = run(*START, message(10), paused(70, 10), stepped(70.1, 70, -20), listed(71, 9), message(75))
+    assert seconds(state) == []
+    state = run(*START, message(10), paused(70, 10), stepped(70.1, 70, 5), listed(71, 9), message(75), listed(80, 75))
+    assert seconds(replace(state, last_read=at(90))) == [(1, 5), (80, 89)]
+
+
+def heard_of(number: int, last: float, booted: float = -100, boot: str | None = "b") -> SessionState:
+    """A session that ended after it had read from 1 to `last` seconds."""
+    state = run(*START, message(last), closed(last))
+    return replace(state, id=UUID(int=number), boot=boot, booted_at=at(booted))
+
+
+def reading(booted: float, boot: str | None = "b") -> Reading:
+    return Reading(at(500), boot, at(booted))
+
+
+def test_a_session_remembers_when_its_machine_was_started_by_the_clock_of_its_last_word() -> None:
+    draft, _ = opening(0)
+    told = replace(draft, note={**draft.note, "boot": "b", "booted_at": at(-100).isoformat()})
+    state = opened(told)
+    assert (state.boot, state.booted_at) == ("b", at(-100))
+    back = replace(stepped(5, 5, -5)[0], note={**stepped(5, 5, -5)[0].note, "booted_at": at(-110).isoformat()})
+    state = some(fold(state, back, None, MARGIN))
+    assert state.booted_at == at(-110)
+    assert load(dump(state)) == state
+
+
+def test_a_clock_set_back_while_nobody_ran_makes_doubtful_what_comes_again() -> None:
+    """Set back by 30 seconds at some moment after second 80: from second 50 on all may come again."""
+    found = some(comes_again([heard_of(1, 40), heard_of(2, 80)], reading(-130)))
+    assert found == Again(at(50), frozenset({UUID(int=1), UUID(int=2)}))
+
+
+@pytest.mark.parametrize("booted", [-100, -101, -60])
+def test_a_clock_that_was_not_set_back_makes_nothing_doubtful(booted: float) -> None:
+    assert comes_again([heard_of(1, 80)], reading(booted)) is None
+
+
+def test_of_other_machines_and_earlier_starts_nothing_is_known() -> None:
+    others = [heard_of(1, 80, boot="another"), heard_of(2, 80, boot=None), replace(heard_of(3, 80), booted_at=None)]
+    assert comes_again(others, reading(-130)) is None
+    assert comes_again([heard_of(1, 80, boot=None)], reading(-130, boot=None)) is None
+
+
+def test_whoever_lives_since_the_clock_was_set_back_says_nothing_of_when_that_was() -> None:
+    found = some(comes_again([heard_of(1, 80), heard_of(2, 400, booted=-130)], reading(-130)))
+    assert found == Again(at(50), frozenset({UUID(int=1)}))
+
+
+@pytest.mark.slow
+@given(st.lists(st.tuples(st.floats(2, 300), st.floats(-60, 60)), min_size=1, max_size=6))
+def test_no_session_vouches_for_a_time_that_came_after_it(steps: list[tuple[float, float]]) -> None:
+    """Sessions follow each other, and between any two of them the clock is set: what the archive holds each to covers
+    no moment that the clock showed once more after the session had ended."""
+    true, ahead, states, steps_made = 0.0, 0.0, [], []
+    for number, (length, step) in enumerate(steps):
+        begin = true + ahead
+        session = shifted(heard_of(number, length, booted=-100), begin, booted=-100 + ahead)
+        states.append((session, true + length))
+        true, ahead = true + length + 10, ahead + step
+        steps_made.append((true, ahead))
+        now = Reading(at(true + ahead), "b", at(-100 + ahead))
+        again = comes_again([each for each, _ in states], now)
+        if again is not None:
+            states = [
+                (withdrawn(each, again.after, MARGIN) if each.id in again.sessions else each, ended)
+                for each, ended in states
+            ]
+    for state, ended in states:
+        for piece in state.coverage:
+            for moment, shift in steps_made:
+                if moment > ended:
+                    assert piece.end <= at(moment + shift) + CLOCK_STEP
+
+
+def shifted(state: SessionState, by: float, booted: float) -> SessionState:
+    """The same session, at another time."""
+    later = timedelta(seconds=by)
+    return replace(
+        state,
+        opened_at=state.opened_at + later,
+        subscribed_at=some(state.subscribed_at) + later,
+        last_read=some(state.last_read) + later,
+        coverage=tuple(Interval(each.start + later, each.end + later) for each in state.coverage),
+        breaks=(),
+        booted_at=at(booted),
+    )
 
 
 def test_a_session_without_a_known_opening_covers_nothing() -> None:

@@ -18,7 +18,7 @@ from explore.world import Process, World
 from support.merge_oracle import Row, keep, merge
 
 from etl.calls import coverage
-from etl.calls.coverage import SessionState
+from etl.calls.coverage import Reading, SessionState
 from etl.calls.reconcile import Action, Stored
 from etl.errors import DatabaseUnavailable
 from etl.model import FINISHED, Fact, Kind, Quarantined, State
@@ -264,13 +264,19 @@ def close_session(connection: Connected, session: UUID, at: datetime, reason: st
     return {}
 
 
-def withdraw_future(connection: Connected, recorders: Sequence[str], now: datetime, margin: timedelta) -> Any:
+def withdraw_repeated(connection: Connected, recorders: Sequence[str], reading: Reading, margin: timedelta) -> Any:
     archive = connection.check()
+    again = coverage.comes_again(archive.sessions.values(), reading)
     for state in list(archive.sessions.values()):
-        future = any(span.end > now + coverage.CLOCK_STEP for span in coverage.covered(state, margin))
-        if not state.live and future and state.recorder in recorders:
-            archive.sessions[state.id] = coverage.withdrawn(state, now, margin)
-    _also(connection, "withdraw_future", recorders, now, margin)
+        if state.live or state.recorder not in recorders:
+            continue
+        known = state
+        if any(span.end > reading.now + coverage.CLOCK_STEP for span in coverage.covered(known, margin)):
+            known = coverage.withdrawn(known, reading.now, margin)
+        if again is not None and state.id in again.sessions:
+            known = coverage.withdrawn(known, again.after, margin)
+        archive.sessions[state.id] = known
+    _also(connection, "withdraw_repeated", recorders, reading, margin)
     return {}
 
 
@@ -411,8 +417,7 @@ SEAMS: dict[str, object] = {
     "etl.worker.adoption.load_sessions": load_sessions,
     "etl.worker.adoption.close_session": close_session,
     "etl.worker.adoption.ownerless": ownerless,
-    "etl.worker.adoption.withdraw_future": withdraw_future,
-    "etl.worker.worker.withdraw_future": withdraw_future,
+    "etl.worker.adoption.withdraw_repeated": withdraw_repeated,
     "etl.worker.worker.pending": SimpleNamespace(owed=owed, counts=counts),
     "etl.worker.worker.recorders": SimpleNamespace(Recorder=Recorder, register=register),
 }

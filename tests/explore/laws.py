@@ -13,7 +13,7 @@ from uuid import UUID
 from explore.disk import Folder
 from explore.recorder import Call, Told
 from explore.stage import Stage, settings
-from explore.world import Host, Step
+from explore.world import Host
 from support.merge_oracle import Row, merge
 
 from etl.calls import coverage, gaps
@@ -21,14 +21,12 @@ from etl.calls.coverage import SessionState
 from etl.calls.intervals import Spans, intersect, span, union
 from etl.config import Settings
 from etl.ingest.interpret import Interpreted, Interpreter
-from etl.model import FINISHED, Draft, Entry, Interval, Kind, State, What
+from etl.model import FINISHED, Draft, Entry, Interval, Kind, State
 
 MARGIN = timedelta(seconds=1)
 FRESH = timedelta(seconds=12)
 """A session on a healthy connection has covered all but so much: a keep-alive or probe, the margin, and a little."""
 
-NOTED_WITHIN = 15.0
-"""Seconds within which a process that lives on has noted a step of its clock: longer than any stands still."""
 
 
 @dataclass
@@ -276,32 +274,11 @@ class Laws:
         return self.stage.disks.kept[UUID(state.worker)].owner_host
 
     def _came_again(self, host: Host, state: SessionState, told: Told) -> bool:
-        """This moment came twice by this clock: once with the session, once without it, and nobody could know.
-
-        The clock was set back before the session was opened, after the event; or after the session had ended; or the
-        note of it was lost in a kill, before it was committed.
-        """
+        """This moment came twice by this clock, the second time with the session: set back before it was opened, and
+        after the event. Both times have one name."""
         moment = host.shown(told.at)
         opened = self.stage.disks.kept[UUID(state.worker)].opened[state.id]
-        for step in host.steps:
-            if step.after <= moment <= step.before:
-                if told.at <= step.at <= opened:
-                    return True
-                if told.at >= step.at and not self._noted(state, step):
-                    return True
-        return False
-
-    def _noted(self, state: SessionState, step: Step) -> bool:
-        """Whether the journal of this session has the step, or its process had the time to note it."""
-        folder, before = self.stage.disks.kept[UUID(state.worker)], step.before
-        if folder.maker.ended_at > step.at + NOTED_WITHIN and folder.damaged_from is None:
-            return True
-        entries = self.entries(folder)
-        near = timedelta(seconds=0.5)
-        return any(
-            each.what is What.STEPPED and abs(datetime.fromisoformat(str(each.note["from"])) - before) < near
-            for each, _ in entries
-        )
+        return any(step.after <= moment <= step.before and told.at <= step.at <= opened for step in host.steps)
 
     def _newest(self) -> None:
         """Section 6: of two full records the one received last counts."""

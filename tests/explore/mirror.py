@@ -30,7 +30,7 @@ _WHERE: dict[str, Callable[..., Any]] = {
     "hold_owner_lock": sessions.hold_owner_lock,
     "ownerless": sessions.ownerless,
     "close_session": sessions.close_session,
-    "withdraw_future": sessions.withdraw_future,
+    "withdraw_repeated": sessions.withdraw_repeated,
     "lock": reconcile.lock,
     "unlock": reconcile.unlock,
     "begin": reconcile.begin,
@@ -71,7 +71,7 @@ class Mirror:
 
     def do(self, connected: Connected, name: str, *args: Any) -> None:
         _WHERE[name](connected.real, *args)
-        if name in ("close_session", "withdraw_future"):
+        if name in ("close_session", "withdraw_repeated"):
             self._compare_gaps()
 
     def ask(self, connected: Connected, name: str, answer: Any, *args: Any) -> None:

@@ -164,6 +164,10 @@ class Process:
     def elapsed(self) -> float:
         return 1000.0 + self.world.now
 
+    @property
+    def boot(self) -> str:
+        return self.host.name
+
     # Threads
 
     def begin(self, work: Callable[[], None]) -> greenlet.greenlet:

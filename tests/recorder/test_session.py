@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -51,7 +51,12 @@ async def test_it_asks_for_its_extensions_and_journals_who_asked(connect: Connec
     assert (request.type, request.extensions) == ("SubscribeOnCallEvent", ("1001", "1000"))
     [opened] = line.tape.of(What.OPENED)
     assert opened.session == line.session.id
-    assert opened.note == {"worker": "worker-1", "extensions": ["1000", "1001"]}
+    assert opened.note == {
+        "worker": "worker-1",
+        "extensions": ["1000", "1001"],
+        "boot": "a boot",
+        "booted_at": "2024-05-01T11:43:20+00:00",
+    }
 
 
 async def test_documents_are_journaled_byte_for_byte_in_order_and_answers_say_what_was_asked(connect: Connect) -> None:
@@ -326,7 +331,13 @@ async def test_a_clock_that_is_set_is_journaled_with_both_times(subscribe: Conne
     clock.set_by(seconds)
     await until(line.tape.count(What.STEPPED))
     [stepped] = line.tape.of(What.STEPPED)
-    assert stepped.note == {"from": before.isoformat(), "to": clock.now().isoformat()}
+    assert stepped.note["from"] == before.isoformat()
+    assert stepped.note["to"] == clock.now().isoformat()
+    [opened] = line.tape.of(What.OPENED)
+    assert stepped.note["boot"] == opened.note["boot"] == clock.boot
+    first, second = (datetime.fromisoformat(str(each.note["booted_at"])) for each in (opened, stepped))
+    set_by = second - first
+    assert set_by == clock.now() - before
     assert line.ear.interruptions == [line.session.id]
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from support.postgres import Server, connection, fresh_database
 
 from etl.calls import coverage
-from etl.calls.coverage import SessionState
-from etl.calls.gaps import Gap, gaps, session_span
+from etl.calls.coverage import Reading, SessionState
+from etl.calls.gaps import Gap, SessionSpan, gaps, session_span
 from etl.model import Fact
 from etl.store import sessions
 from etl.store.database import Connection
@@ -70,9 +70,48 @@ def test_a_clock_set_back_across_a_restart_takes_back_what_an_ended_session_clai
     """Those times come again, and nobody listens in them yet."""
     writer.write(Batch(sessions=[coverage.closed(covering(1, 0, 100), at(100), "stop", MARGIN)]))
     writer.write(Batch(sessions=[covering(2, 200, 300)]))
-    sessions.withdraw_future(conn, ["ny-1", "other"], at(40), MARGIN)
+    sessions.withdraw_repeated(conn, ["ny-1", "other"], Reading(at(40), "b", at(-100)), MARGIN)
     assert stored_gaps(conn) == {Gap(at(40), at(200), "clock")}
-    assert sessions.withdraw_future(conn, ["ny-1"], at(39.5), MARGIN) == {}  # within a second no clock was set
+    # within a second no clock was set
+    assert sessions.withdraw_repeated(conn, ["ny-1"], Reading(at(39.5), "b", at(-100)), MARGIN) == {}
+
+
+def test_what_a_session_covered_before_the_clock_was_set_back_is_taken_back_though_it_has_caught_up(
+    conn: Connection, writer: Writer, tables: Query
+) -> None:
+    """It was set back by 30 s while nobody ran. Who lives, and other recorders and machines, are left alone."""
+    old: dict[str, Any] = {"boot": "b", "booted_at": at(-100)}
+    ended = replace(coverage.closed(covering(1, 0, 100), at(100), "crash", MARGIN), **old)
+    earlier = replace(coverage.closed(covering(2, 0, 60), at(60), "crash", MARGIN), **old)
+    elsewhere = replace(coverage.closed(covering(3, 0, 90), at(90), "crash", MARGIN), boot="another machine")
+    other = replace(coverage.closed(covering(4, 0, 90), at(90), "crash", MARGIN), recorder="other", **old)
+    living = replace(covering(5, 300, 320), boot="b", booted_at=at(-130))
+    writer.write(Batch(sessions=[ended, earlier, elsewhere, other, living]))
+    reading = Reading(at(320), "b", at(-130))
+    sessions.withdraw_repeated(conn, ["ny-1"], reading, MARGIN)
+    ends = tables("SELECT id, upper(coverage) FROM cdr.session ORDER BY id")
+    assert [end for _, end in ends] == [at(70), at(59), at(89), at(89), at(319)]
+    assert sessions.withdraw_repeated(conn, ["ny-1"], reading, MARGIN) == {}
+    sessions.withdraw_repeated(conn, ["other"], reading, MARGIN)
+    assert tables("SELECT upper(coverage) FROM cdr.session WHERE recorder = 'other'") == [(at(70),)]
+
+
+def test_a_gap_is_pending_again_when_a_clock_set_back_takes_the_coverage_that_ended_it(
+    conn: Connection, writer: Writer
+) -> None:
+    """The clock was set forward, a gap came of it, and ended; then it was set back to before that."""
+    state = coverage.stepped(covering(1, 0, 5), at(5), at(20), MARGIN)
+    state = coverage.read(coverage.listed(state, at(21), at(22)), at(30))
+    writer.write(Batch(sessions=[state]))
+    assert stored_gaps(conn) == {Gap(at(4), at(22), "clock")}
+    back = coverage.stepped(state, at(30), at(10), MARGIN)
+    writer.write(Batch(sessions=[back]))
+    assert stored_gaps(conn) == set(gaps([some(session_span(back, MARGIN))])) == set()
+
+
+def some(span: SessionSpan | None) -> SessionSpan:
+    assert span is not None
+    return span
 
 
 def test_coverage_is_stored_as_a_multirange_that_reads_back(writer: Writer, tables: Query) -> None:

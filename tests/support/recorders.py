@@ -279,6 +279,7 @@ class StillClock:
     def __init__(self, now: datetime = NOON) -> None:
         self._now = now
         self._elapsed = 1000.0
+        self.boot: str | None = "a boot"
 
     def now(self) -> datetime:
         return self._now

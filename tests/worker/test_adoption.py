@@ -92,12 +92,13 @@ def adopt(root: Path, embedded_url: str, empty_embedded_conn: Connection) -> Ite
 def leave(root: Path) -> Callable[..., UUID]:
     """What a process leaves behind that was killed in the middle of a session; its journal's id."""
 
-    def write(*bodies: bytes) -> UUID:
+    def write(*bodies: bytes, booted_at: datetime | None = None) -> UUID:
         journal = Journal.create(root)
         session = uuid4()
         note: dict[str, Json] = {"channel": "query", "asked": "list", "requested_at": _at(3).isoformat()}
+        booted: dict[str, Json] = {"boot": "a boot", "booted_at": booted_at.isoformat()} if booted_at else {}
         told: list[tuple[What, bytes, dict[str, Json]]] = [
-            (What.OPENED, b"", {"worker": str(journal.id), "extensions": []}),
+            (What.OPENED, b"", {"worker": str(journal.id), "extensions": [], **booted}),
             (What.DOCUMENT, subscribed("1"), {"asked": "subscribe"}),
             (What.DOCUMENT, listed("1"), note),
             *((What.DOCUMENT, body, {}) for body in bodies),
@@ -242,6 +243,30 @@ def test_the_gap_of_a_crash_that_another_session_has_ended_already_is_counted(
     assert rows(empty_embedded_conn, "SELECT from_time, to_time FROM cdr.gap") == [(_at(3), _at(62))]
     counted = [dict(each.written.gap_seconds) for each in orphanage.loaded if each.written.gap_seconds]
     assert counted == [{("ny-1", "crash"): 59.0}]
+
+
+def test_a_clock_set_back_between_two_workers_takes_back_what_the_dead_one_covered_of_what_came_again(
+    adopt: Adopt, root: Path, leave: Callable[..., UUID], empty_embedded_conn: Connection
+) -> None:
+    """Set back by 2 s some time after its last message, second 9; when its journal is adopted, the clock has long
+    caught up."""
+    journal = leave(*[keepalive()] * 6, booted_at=_at(300 - 1000 + 2))
+    adopt()
+    wait_for(lambda: not (root / str(journal)).exists())
+    assert rows(empty_embedded_conn, "SELECT upper(coverage) FROM cdr.session") == [(_at(7),)]
+    assert rows(empty_embedded_conn, "SELECT from_time, to_time, reason FROM cdr.gap") == [(_at(7), None, "clock")]
+
+
+def test_a_clock_set_back_while_we_run_takes_back_what_others_had_covered_before(
+    adopt: Adopt, root: Path, leave: Callable[..., UUID], empty_embedded_conn: Connection
+) -> None:
+    """Right after a start: no session of ours has lived yet that could tell of it."""
+    journal = leave(*[keepalive()] * 6, booted_at=_at(300 - 1000))
+    orphanage = adopt()
+    wait_for(lambda: not (root / str(journal)).exists())
+    assert rows(empty_embedded_conn, "SELECT upper(coverage) FROM cdr.session") == [(_at(8),)]
+    orphanage.clock.set_by(-3)
+    wait_for(lambda: rows(empty_embedded_conn, "SELECT upper(coverage) FROM cdr.session") == [(_at(6),)])
 
 
 def test_a_session_without_owner_and_journal_is_closed_after_a_grace_and_not_before(
