@@ -28,7 +28,6 @@ FRESH = timedelta(seconds=12)
 """A session on a healthy connection has covered all but so much: a keep-alive or probe, the margin, and a little."""
 
 
-
 @dataclass
 class Laws:
     """Watches a stage. `checked` counts the obligations, `excused` those that a listed gap or a set clock explains."""
