@@ -113,7 +113,7 @@ def _asker(laws: Laws, folder: Folder, at: float, due: float, until: float) -> P
     """Who surely has to ask again: whoever received the record and lives; or, if it was killed before it could, the
     next process to start on that host, if it has the journal for itself and lives."""
     first = folder.maker
-    if first.ended_at == INFINITY or first.stopped_at >= laws.stage.closed_at:
+    if first.ended_at >= laws.stage.closed_at:
         return first
     if first.stopped_at < INFINITY or first.ended_at > due or folder.owner_host.steps or not laws.readable(folder):
         return None
