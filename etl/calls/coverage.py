@@ -38,13 +38,10 @@ class Reading:
     boot: str | None
     booted_at: datetime
 
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """The times after `after` come a second time: what these sessions covered of them counts no more."""
-
-    after: datetime
-    sessions: frozenset[UUID]
+    @property
+    def elapsed(self) -> timedelta:
+        """Since the machine started: only ever goes forward."""
+        return self.now - self.booted_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +80,8 @@ class SessionState:
     `coverage` holds the finished pieces, `since` the start of the one under way, None while it is interrupted.
     `counts`: the list that this piece needs was received. Lists asked for before `listed_after` are no help.
     `last_read`: receipt of the last message on the subscription's connection that nothing waited behind. `breaks` says
-    why each finished piece ended. `closed_at` and `reason` are None while the session lives. `boot` and `booted_at` are
-    those of a `Reading` on its worker's machine: the last one it told.
+    why each finished piece ended. `closed_at` and `reason` are None while the session lives. `readings` are of
+    the clocks of its worker's machine, at the opening and after each step; the journal heard the last at `reading_at`.
     """
 
     id: UUID
@@ -101,8 +98,8 @@ class SessionState:
     listed_after: datetime | None = None
     closed_at: datetime | None = None
     reason: str | None = None
-    boot: str | None = None
-    booted_at: datetime | None = None
+    readings: tuple[Reading, ...] = ()
+    reading_at: datetime | None = None
 
     @property
     def live(self) -> bool:
@@ -113,14 +110,15 @@ class SessionState:
 def opened(draft: Draft) -> SessionState:
     """The state of a session that has just been opened."""
     extensions = draft.note.get("extensions")
+    reading = _reading(draft, "now")
     return SessionState(
         id=draft.session,
         recorder=draft.recorder,
         worker=str(draft.note.get("worker", "")),
         extensions=tuple(str(each) for each in extensions) if isinstance(extensions, list) else (),
         opened_at=draft.observed_at,
-        boot=None if draft.note.get("boot") is None else str(draft.note["boot"]),
-        booted_at=_moment(draft, "booted_at"),
+        readings=() if reading is None else (reading,),
+        reading_at=draft.observed_at,
     )
 
 
@@ -181,23 +179,67 @@ def withdrawn(state: SessionState, after: datetime, margin: timedelta) -> Sessio
     return replace(whole, coverage=kept, breaks=breaks)
 
 
-def comes_again(states: Iterable[SessionState], reading: Reading) -> Again | None:
-    """Which of these sessions a clock that was set back since makes doubtful, and from when on.
+def comes_again(states: Iterable[SessionState], reading: Reading) -> dict[UUID, datetime]:
+    """Which of these sessions are doubtful because the clock was set back after their end, and from when on.
 
-    It may have been set right after the last sign of life of them all. None where it was not set back, which is also
-    all that is known of other machines, and of the time before this one was started.
+    All that the sessions tell of this machine's clock counts, also where it has been set right since. It may have been
+    set back right after the last sign of life of them all. Nothing is known of other machines, and of the time before
+    this one was started.
     """
-    lived = {
-        state.id: _last_sign(state) - state.booted_at
-        for state in states
-        if state.boot is not None and state.boot == reading.boot
-        if state.booted_at is not None and state.booted_at - reading.booted_at > CLOCK_STEP
+    known = {state.id: _shown(state) for state in states if state.readings and state.readings[0].boot == reading.boot}
+    if reading.boot is None or not known:
+        return {}
+    shown = _joined([*(each for told in known.values() for each in told), _Shown(reading.booted_at, reading.elapsed)])
+    lower = [(each, after) for each in shown if (after := _set_back(each, shown)) is not None]
+    again = {
+        id: [after for each, after in lower if each.start > told[-1].start and _is_below(each, told[-1])]
+        for id, told in known.items()
     }
-    return Again(reading.booted_at + max(lived.values()), frozenset(lived)) if lived else None
+    return {id: min(afters) for id, afters in again.items() if afters}
 
 
-def _last_sign(state: SessionState) -> datetime:
-    return max(state.opened_at, state.last_read or state.opened_at)
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """From `start` to `until`, in time since the machine started, its clock went so that this start was `booted_at`."""
+
+    booted_at: datetime
+    start: timedelta
+    until: timedelta = timedelta.max
+
+
+def _shown(state: SessionState) -> tuple[_Shown, ...]:
+    """What a session tells of its machine's clock, in order."""
+    starts = [each.elapsed for each in state.readings]
+    return tuple(map(_Shown, (each.booted_at for each in state.readings), starts, [*starts[1:], _lived(state)]))
+
+
+def _lived(state: SessionState) -> timedelta:
+    """When the session last showed sign of life, or earlier: the journal's time stands still after a step back."""
+    last = state.readings[-1]
+    sign = max(state.opened_at, state.last_read or state.opened_at)
+    moved = state.reading_at is not None and sign - state.reading_at > CLOCK_STEP
+    return max(sign - last.booted_at, last.elapsed) if moved else last.elapsed
+
+
+def _joined(shown: Iterable[_Shown]) -> list[_Shown]:
+    """The same, as far as the clock was not set in between: few, however many sessions there are."""
+    joined: list[_Shown] = []
+    for each in sorted(shown, key=lambda each: each.start):
+        if joined and abs(each.booted_at - joined[-1].booted_at) <= CLOCK_STEP:
+            joined[-1] = replace(joined[-1], until=max(joined[-1].until, each.until))
+        else:
+            joined.append(each)
+    return joined
+
+
+def _set_back(each: _Shown, shown: Iterable[_Shown]) -> datetime | None:
+    """The earliest moment that the clock can have shown after it was set back to go so; None where it was not."""
+    ahead = [min(other.until, each.start) for other in shown if other.start < each.start and _is_below(each, other)]
+    return each.booted_at + max(ahead) if ahead else None
+
+
+def _is_below(each: _Shown, other: _Shown) -> bool:
+    return other.booted_at - each.booted_at > CLOCK_STEP
 
 
 def closed(state: SessionState, at: datetime, reason: str, margin: timedelta) -> SessionState:
@@ -238,8 +280,9 @@ def fold(state: SessionState | None, draft: Draft, heard: Heard | None, margin: 
         return paused(state, _moment(draft, "from") or state.opened_at, at, margin)
     if draft.what is What.STEPPED:
         before, after = _moment(draft, "from") or state.opened_at, _moment(draft, "to") or at
-        booted_at = _moment(draft, "booted_at") or state.booted_at
-        return replace(stepped(state, before, after, margin), booted_at=booted_at)
+        reading = _reading(draft, "to")
+        after_it = stepped(state, before, after, margin)
+        return after_it if reading is None else replace(after_it, readings=(*state.readings, reading), reading_at=at)
     if draft.what is What.CLOSED:
         return closed(state, at, str(draft.note.get("reason", "unknown")), margin)
     return state
@@ -262,8 +305,9 @@ def dump(state: SessionState) -> dict[str, Json]:
         "listed_after": _text(state.listed_after),
         "closed_at": _text(state.closed_at),
         "reason": state.reason,
-        "boot": state.boot,
-        "booted_at": _text(state.booted_at),
+        "boot": state.readings[0].boot if state.readings else None,
+        "readings": [[each.now.isoformat(), each.booted_at.isoformat()] for each in state.readings],
+        "reading_at": _text(state.reading_at),
     }
 
 
@@ -285,8 +329,8 @@ def load(dumped: Mapping[str, Json]) -> SessionState:
             listed_after=_time(dumped["listed_after"]),
             closed_at=_time(dumped["closed_at"]),
             reason=None if dumped["reason"] is None else str(dumped["reason"]),
-            boot=None if dumped.get("boot") is None else str(dumped["boot"]),
-            booted_at=_time(dumped.get("booted_at")),
+            readings=tuple(_read_back(each, dumped["boot"]) for each in _items(dumped.get("readings", []))),
+            reading_at=_time(dumped.get("reading_at")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CdrError(f"the stored state of session {dumped.get('id')} can't be read: {error!r}") from error
@@ -337,6 +381,12 @@ def _moment(draft: Draft, key: str) -> datetime | None:
     return moment if moment.tzinfo else None
 
 
+def _reading(draft: Draft, shows: str) -> Reading | None:
+    """What the clocks say in a line, under `shows` the time; None where the machine does not name its start."""
+    now, boot, booted_at = _moment(draft, shows), draft.note.get("boot"), _moment(draft, "booted_at")
+    return None if now is None or boot is None or booted_at is None else Reading(now, str(boot), booted_at)
+
+
 def _text(time: datetime | None) -> str | None:
     return time.isoformat() if time else None
 
@@ -354,6 +404,11 @@ def _items(dumped: Json) -> list[Json]:
 def _pair(dumped: Json) -> tuple[datetime, datetime]:
     start, end = _items(dumped)
     return datetime.fromisoformat(str(start)), datetime.fromisoformat(str(end))
+
+
+def _read_back(dumped: Json, boot: Json) -> Reading:
+    now, booted_at = _pair(dumped)
+    return Reading(datetime.fromisoformat(str(now)), str(boot), datetime.fromisoformat(str(booted_at)))
 
 
 def _break(dumped: Json) -> Break:

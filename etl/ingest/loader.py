@@ -57,10 +57,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What one batch came to, for metrics: `end_to_commit` in seconds."""
+    """What one batch came to: `end_to_commit` in seconds, for metrics; whether a session told of a clock set."""
 
     written: Written
-    end_to_commit: tuple[float, ...]
+    end_to_commit: tuple[float, ...] = ()
+    clock_was_set: bool = False
 
 
 class Loader:
@@ -147,7 +148,8 @@ class Loader:
             self._source.discard(self.sequence)
             if written.expired:
                 self._log.warning("facts of calls that were deleted by age are left out", facts=written.expired)
-            self._on_loaded(Loaded(written, self._waits(batch, written)))
+            clock_was_set = any(entry.draft.what is What.STEPPED for entry in entries)
+            self._on_loaded(Loaded(written, self._waits(batch, written), clock_was_set))
 
     def _wait(self, load: _Load) -> bool:
         """Wait until there is something to load, and a moment longer for what else is coming.

@@ -107,7 +107,7 @@ class Session:
         if link is None:
             return self._ending or Ending("crash", "the worker failed")
         extensions = list[Json](sorted(self._recorder.extensions))
-        self._scribe.event(self.id, What.OPENED, worker=self._worker, extensions=extensions, **self._booted())
+        self._scribe.event(self.id, What.OPENED, worker=self._worker, extensions=extensions, **self._clocks())
         self._listener.opened(self.id)
         for happening in self._watch.look():
             if isinstance(happening, Step):  # that nobody read between two sessions is no pause of this one
@@ -211,14 +211,14 @@ class Session:
             self._scribe.event(self.id, What.PAUSED, **{"from": happening.start.isoformat()})
         else:
             note: dict[str, Json] = {"from": happening.before.isoformat(), "to": happening.after.isoformat()}
-            self._scribe.event(self.id, What.STEPPED, **note, **self._booted())
+            self._scribe.event(self.id, What.STEPPED, **note, **self._clocks())
         self._subscription.resumed(self._clock.elapsed())
         self._listener.interrupted(self.id)
 
-    def _booted(self) -> dict[str, Json]:
+    def _clocks(self) -> dict[str, Json]:
         """What a later process needs to see that the clock was set back in between."""
         reading = read(self._clock)
-        return {"boot": reading.boot, "booted_at": reading.booted_at.isoformat()}
+        return {"boot": reading.boot, "booted_at": reading.booted_at.isoformat(), "now": reading.now.isoformat()}
 
     async def _take(self, link: Link, items: Iterable[Document | Rejected]) -> None:
         for item in items:

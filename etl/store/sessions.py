@@ -139,21 +139,15 @@ def withdraw_repeated(
     """Take back what ended sessions of these recorders have covered of times that come a second time, or will.
 
     That is what lies in the future, whichever machine covered it; and what a session on this machine covered before
-    its clock was set back, also where it has caught up since. Returns what `store` returns."""
+    its clock was set back, also where it has caught up or was set right since. Returns what `store` returns."""
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-        future = _ended(cursor, recorders, reading.now + coverage.CLOCK_STEP)
-        seconds = dict(_withdraw(cursor, future, reading.now, margin))
-        again = coverage.comes_again(_since_boot(cursor, reading), reading)
-        if again is not None:
-            ended = [state for state in _ended(cursor, recorders, again.after) if state.id in again.sessions]
-            seconds |= _withdraw(cursor, ended, again.after, margin)
-        return seconds
-
-
-def _withdraw(
-    cursor: Cursor, states: Sequence[SessionState], after: datetime, margin: timedelta
-) -> Mapping[tuple[str, str], float]:
-    return store(cursor, [coverage.withdrawn(state, after, margin) for state in states], margin) if states else {}
+        after = coverage.comes_again(_since_boot(cursor, reading.boot), reading)
+        for state in _ended(cursor, recorders, reading.now + coverage.CLOCK_STEP):
+            after[state.id] = min(after.get(state.id, reading.now), reading.now)
+        if not after:
+            return {}
+        ended = [state for state in _ended(cursor, recorders, min(after.values())) if state.id in after]
+        return store(cursor, [coverage.withdrawn(state, after[state.id], margin) for state in ended], margin)
 
 
 def _ended(cursor: Cursor, recorders: Sequence[str], after: datetime) -> list[SessionState]:
@@ -165,10 +159,9 @@ def _ended(cursor: Cursor, recorders: Sequence[str], after: datetime) -> list[Se
     return _loaded(cursor.execute(query, [list(recorders), after]))
 
 
-def _since_boot(cursor: Cursor, reading: Reading) -> list[SessionState]:
-    """All sessions that lived on this machine since it started. What its clock was ahead of now, it was after that."""
-    query = "SELECT fold FROM cdr.session WHERE fold ->> 'boot' = %s AND opened_at > %s"
-    return _loaded(cursor.execute(query, [reading.boot, reading.booted_at]))
+def _since_boot(cursor: Cursor, boot: str | None) -> list[SessionState]:
+    """All sessions that lived on this machine since it started."""
+    return _loaded(cursor.execute("SELECT fold FROM cdr.session WHERE fold ->> 'boot' = %s", [boot]))
 
 
 _OWNER = "hashtextextended('cdr.owner.' || %s, 0)"

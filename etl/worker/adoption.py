@@ -67,6 +67,8 @@ class Adopter:
         self._on_adopted = on_adopted
         self._log = structlog.get_logger()
         self._stopped = threading.Event()
+        self._soon = threading.Event()
+        self._clock_was_set = threading.Event()
         self._loader: Loader | None = None
         self._orphans: list[HeldJournal] = []
         self._free_since: dict[UUID, datetime] = {}
@@ -84,14 +86,21 @@ class Adopter:
     def stop(self) -> None:
         """Stop after the batch under way; what is left is for whoever starts next."""
         self._stopped.set()
+        self._soon.set()
         if self._loader is not None:
             self._loader.stop()
         self._thread.join()
 
+    def clock_was_set(self) -> None:
+        """Look at once what that means for the sessions that have ended. May be called from any thread."""
+        self._clock_was_set.set()
+        self._soon.set()
+
     def _run(self) -> None:
         while not self._stopped.is_set():
+            self._soon.clear()
             self._guarded(self._look)
-            self._stopped.wait(LOOK_EVERY)
+            self._soon.wait(LOOK_EVERY)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Whatever fails is said, and tried again at the next look; it keeps nobody from the rest."""
@@ -161,20 +170,27 @@ class Adopter:
     def _close(self, connection: Connection, session: UUID, reason: str) -> None:
         ended = close_session(connection, session, self._clock.now(), reason, self._margin)
         if ended:
-            self._on_loaded(Loaded(Written(gap_seconds=ended), ()))
+            self._on_loaded(Loaded(Written(gap_seconds=ended)))
 
     def _mind_clock(self) -> None:
-        """At first, and whenever the clock has been set: what earlier sessions covered may come again."""
+        """At first, and whenever the clock has been set: what earlier sessions covered may come again.
+
+        Our sessions notice a step at once, also one that is taken back before we look; without any, it is seen here.
+        """
         booted_at = read(self._clock).booted_at
-        if self._booted_at is None or abs(booted_at - self._booted_at) > CLOCK_STEP:
-            with self._connect() as connection:
-                self._withdraw_repeated(connection)
-            self._booted_at = booted_at
+        known = self._booted_at is not None and abs(booted_at - self._booted_at) <= CLOCK_STEP
+        if known and not self._clock_was_set.is_set():
+            return
+        self._booted_at = None  # until it is done
+        self._clock_was_set.clear()
+        with self._connect() as connection:
+            self._withdraw_repeated(connection)
+        self._booted_at = booted_at
 
     def _withdraw_repeated(self, connection: Connection) -> None:
         ended = withdraw_repeated(connection, self._recorders, read(self._clock), self._margin)
         if ended:
-            self._on_loaded(Loaded(Written(gap_seconds=ended), ()))
+            self._on_loaded(Loaded(Written(gap_seconds=ended)))
 
     def _close_ownerless(self) -> None:
         """Sessions whose owner no longer holds its lock, and whose journal is not on this disk either."""

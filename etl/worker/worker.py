@@ -131,7 +131,7 @@ class Worker:
 
     def _filler(self) -> GapFiller:
         return GapFiller(
-            self.settings, self._connect, self._clock.now, lambda written: self._on_loaded(Loaded(written, ()))
+            self.settings, self._connect, self._clock.now, lambda written: self._on_loaded(Loaded(written))
         )
 
     def stop(self) -> None:
@@ -252,6 +252,8 @@ class Worker:
 
     def _on_loaded(self, loaded: Loaded) -> None:
         self.metrics.loaded(loaded)
+        if loaded.clock_was_set:
+            self._adopter.clock_was_set()
 
     def _on_owed(self, owed: list[Owed]) -> None:
         self._loop.call_soon_threadsafe(self._resume, owed)

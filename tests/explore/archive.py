@@ -273,8 +273,8 @@ def withdraw_repeated(connection: Connected, recorders: Sequence[str], reading: 
         known = state
         if any(span.end > reading.now + coverage.CLOCK_STEP for span in coverage.covered(known, margin)):
             known = coverage.withdrawn(known, reading.now, margin)
-        if again is not None and state.id in again.sessions:
-            known = coverage.withdrawn(known, again.after, margin)
+        if state.id in again:
+            known = coverage.withdrawn(known, again[state.id], margin)
         archive.sessions[state.id] = known
     _also(connection, "withdraw_repeated", recorders, reading, margin)
     return {}

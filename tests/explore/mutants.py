@@ -141,6 +141,10 @@ def _deletes_unread(self: Any, orphan: Any) -> None:
 def _no_withdrawal(self: Any, draft: Any, changed: Any) -> None: ...
 
 
+def _nothing_comes_again(states: Any, reading: Any) -> dict[Any, datetime]:
+    return {}
+
+
 def _blind_watch(self: Any) -> tuple[Any, ...]:
     now, elapsed = self._clock.now(), self._clock.elapsed()
     self._now, self._elapsed = now, elapsed
@@ -192,6 +196,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a clock set back takes nothing back from other sessions", {"etl.ingest.loader._Load._withdraw": _no_withdrawal}
+    ),
+    Mutant(
+        "a clock set back takes nothing back from the sessions of dead processes",
+        {"etl.calls.coverage.comes_again": _nothing_comes_again},
     ),
     Mutant(
         "stamps stand still while a clock that was set back catches up", {"etl.ingest.sink.JournalSink.now": _stuck}

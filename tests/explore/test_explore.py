@@ -68,7 +68,7 @@ def test_postgresql_agrees_with_the_archive_in_memory(folder: Path, embedded_ser
 
 @pytest.mark.slow
 def test_what_breaks_a_law_is_found_and_made_smaller(folder: Path) -> None:
-    found = hunted(SOON[0], 20)
+    found = hunted(SOON[0], 60)
     assert found.found
     with ExitStack() as broken:
         for patching in SOON[0].broken():
@@ -82,7 +82,7 @@ def test_what_breaks_a_law_is_found_and_made_smaller(folder: Path) -> None:
 @pytest.mark.parametrize("mutant", SOON, ids=lambda mutant: mutant.told)
 def test_a_broken_product_is_found(mutant: Mutant) -> None:
     """`python -m tests.explore --mutants 2000` tries them all."""
-    assert hunted(mutant, 20).found
+    assert hunted(mutant, 60).found
 
 
 def test_nothing_happens_in_a_world_without_blows(folder: Path) -> None:

@@ -56,6 +56,7 @@ async def test_it_asks_for_its_extensions_and_journals_who_asked(connect: Connec
         "extensions": ["1000", "1001"],
         "boot": "a boot",
         "booted_at": "2024-05-01T11:43:20+00:00",
+        "now": "2024-05-01T12:00:00+00:00",
     }
 
 

@@ -80,12 +80,13 @@ def test_what_a_session_covered_before_the_clock_was_set_back_is_taken_back_thou
     conn: Connection, writer: Writer, tables: Query
 ) -> None:
     """It was set back by 30 s while nobody ran. Who lives, and other recorders and machines, are left alone."""
-    old: dict[str, Any] = {"boot": "b", "booted_at": at(-100)}
+    old: dict[str, Any] = {"readings": (Reading(at(0), "b", at(-100)),), "reading_at": at(0)}
+    other_machine = (Reading(at(0), "another", at(-100)),)
     ended = replace(coverage.closed(covering(1, 0, 100), at(100), "crash", MARGIN), **old)
     earlier = replace(coverage.closed(covering(2, 0, 60), at(60), "crash", MARGIN), **old)
-    elsewhere = replace(coverage.closed(covering(3, 0, 90), at(90), "crash", MARGIN), boot="another machine")
+    elsewhere = replace(coverage.closed(covering(3, 0, 90), at(90), "crash", MARGIN), readings=other_machine)
     other = replace(coverage.closed(covering(4, 0, 90), at(90), "crash", MARGIN), recorder="other", **old)
-    living = replace(covering(5, 300, 320), boot="b", booted_at=at(-130))
+    living = replace(covering(5, 300, 320), readings=(Reading(at(300), "b", at(-130)),))
     writer.write(Batch(sessions=[ended, earlier, elsewhere, other, living]))
     reading = Reading(at(320), "b", at(-130))
     sessions.withdraw_repeated(conn, ["ny-1"], reading, MARGIN)

@@ -14,6 +14,7 @@ from support.postgres import connection
 from support.recorders import CALL, NOON, StillClock, detail, ended, keepalive, listed, started, subscribed
 
 from etl.calls import coverage
+from etl.calls.coverage import SessionState
 from etl.config import Settings
 from etl.errors import DatabaseUnavailable
 from etl.ingest import loader as loader_module
@@ -96,7 +97,8 @@ def leave(root: Path) -> Callable[..., UUID]:
         journal = Journal.create(root)
         session = uuid4()
         note: dict[str, Json] = {"channel": "query", "asked": "list", "requested_at": _at(3).isoformat()}
-        booted: dict[str, Json] = {"boot": "a boot", "booted_at": booted_at.isoformat()} if booted_at else {}
+        booted: dict[str, Json] = {"boot": "a boot", "now": _at(1).isoformat()}
+        booted |= {"booted_at": booted_at.isoformat()} if booted_at else {}
         told: list[tuple[What, bytes, dict[str, Json]]] = [
             (What.OPENED, b"", {"worker": str(journal.id), "extensions": [], **booted}),
             (What.DOCUMENT, subscribed("1"), {"asked": "subscribe"}),
@@ -269,6 +271,45 @@ def test_a_clock_set_back_while_we_run_takes_back_what_others_had_covered_before
     wait_for(lambda: rows(empty_embedded_conn, "SELECT upper(coverage) FROM cdr.session") == [(_at(6),)])
 
 
+def test_a_clock_set_back_and_right_again_takes_back_what_a_session_covered_that_was_not_closed_yet(
+    adopt: Adopt, empty_embedded_conn: Connection
+) -> None:
+    """Found by a campaign: the data folder was deleted, and in the 15 s until its session was taken for ownerless the
+    clock was wrong for less than a look of the adopter. Only a living session has seen it."""
+    _store_session(empty_embedded_conn, uuid4(), booted_at=_at(-700), messages=6)
+    orphanage = adopt()
+    wait_for(lambda: bool(orphanage.adopter._free_since))
+    living = _clocks_told((What.OPENED, 60, -700), (What.STEPPED, 7, -753), (What.STEPPED, 62, -700))
+    Writer(empty_embedded_conn, margin=MARGIN).write(Batch(sessions=[living]))
+    orphanage.clock.advance(GRACE.total_seconds())
+    closed = "SELECT upper(coverage) FROM cdr.session WHERE reason = 'journal'"
+    wait_for(lambda: rows(empty_embedded_conn, closed) == [(_at(7),)])
+
+
+def test_told_that_the_clock_was_set_it_looks_at_what_the_sessions_tell(
+    adopt: Adopt, root: Path, leave: Callable[..., UUID], empty_embedded_conn: Connection
+) -> None:
+    """By then it has been set right again."""
+    journal = leave(*[keepalive()] * 6, booted_at=_at(300 - 1000))
+    orphanage = adopt()
+    wait_for(lambda: not (root / str(journal)).exists())
+    living = _clocks_told((What.OPENED, 60, -700), (What.STEPPED, 6, -754), (What.STEPPED, 62, -700))
+    Writer(empty_embedded_conn, margin=MARGIN).write(Batch(sessions=[living]))
+    orphanage.adopter.clock_was_set()
+    wait_for(lambda: rows(empty_embedded_conn, "SELECT max(upper(coverage)) FROM cdr.session") == [(_at(6),)])
+
+
+def _clocks_told(*told: tuple[What, float, float]) -> SessionState:
+    """A living session's word on its machine's clock: what it showed, and when the machine was started by it."""
+    state, session = None, uuid4()
+    for what, now, booted in told:
+        note: dict[str, Json] = {"boot": "a boot", "booted_at": _at(booted).isoformat(), "now": _at(now).isoformat()}
+        note |= {"from": _at(60).isoformat(), "to": _at(now).isoformat(), "worker": str(uuid4())}
+        state = coverage.fold(state, Draft(_at(60), "ny-1", session, what, b"", note), None, MARGIN)
+    assert state is not None
+    return state
+
+
 def test_a_session_without_owner_and_journal_is_closed_after_a_grace_and_not_before(
     adopt: Adopt, leave: Callable[..., UUID], root: Path, empty_embedded_conn: Connection, embedded_url: str
 ) -> None:
@@ -289,13 +330,20 @@ def test_a_session_without_owner_and_journal_is_closed_after_a_grace_and_not_bef
     assert rows(empty_embedded_conn, "SELECT from_time, to_time, reason FROM cdr.gap") == [(_at(3), None, "journal")]
 
 
-def _store_session(conn: Connection, worker: UUID, since: float = 0) -> None:
+def _store_session(
+    conn: Connection, worker: UUID, since: float = 0, booted_at: datetime = NOON, messages: int = 1
+) -> None:
     session, state = uuid4(), None
+    clocks: dict[str, Json] = {
+        "boot": "a boot",
+        "booted_at": booted_at.isoformat(),
+        "now": _at(since + 1).isoformat(),
+    }
     told: list[tuple[What, dict[str, Json], coverage.Heard | None]] = [
-        (What.OPENED, {"worker": str(worker), "extensions": []}, None),
+        (What.OPENED, {"worker": str(worker), "extensions": [], **clocks}, None),
         (What.DOCUMENT, {}, coverage.Subscribed()),
         (What.DOCUMENT, {}, coverage.Listed(_at(since + 2))),
-        (What.DOCUMENT, {}, coverage.Message()),
+        *[(What.DOCUMENT, {}, coverage.Message())] * messages,
     ]
     for number, (what, note, heard) in enumerate(told, 1):
         state = coverage.fold(state, Draft(_at(since + number), "ny-1", session, what, b"", note), heard, MARGIN)
