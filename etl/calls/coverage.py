@@ -1,7 +1,8 @@
 """What a session has covered: a pure fold over its lines of the journal (G4 of the contract).
 
-Coverage begins at the subscribe response, counts only once a whole list has been received that was asked for
-after it, and ends `margin` before the last message read on the subscription's connection. A message that was read
+Coverage begins at the subscribe response, and ends `margin` before the last message read on the subscription's
+connection. It counts only once it reaches beyond the receipt of a whole list that was asked for after its beginning:
+what went on at the beginning is on that list, or its end lies in covered time. A message that was read
 while more waited behind it (`behind`) does not count for that: it may have waited itself, and what waits is lost
 with the connection. A pause in reading longer than `margin`, or a step of the clock, ends a piece of coverage; the
 next begins with the receipt of a list that was asked for afterwards.
@@ -78,7 +79,7 @@ class SessionState:
     """Where the fold stands for one session.
 
     `coverage` holds the finished pieces, `since` the start of the one under way, None while it is interrupted.
-    `counts`: the list that this piece needs was received. Lists asked for before `listed_after` are no help.
+    `listed_at`: when the list that this piece needs was received. Lists asked for before `listed_after` are no help.
     `last_read`: receipt of the last message on the subscription's connection that nothing waited behind. `breaks` says
     why each finished piece ended. `closed_at` and `reason` are None while the session lives. `readings` are of
     the clocks of its worker's machine, at the opening and after each step; the journal heard the last at `reading_at`.
@@ -93,7 +94,7 @@ class SessionState:
     coverage: Spans = ()
     breaks: tuple[Break, ...] = ()
     since: datetime | None = None
-    counts: bool = False
+    listed_at: datetime | None = None
     last_read: datetime | None = None
     listed_after: datetime | None = None
     closed_at: datetime | None = None
@@ -137,10 +138,10 @@ def read(state: SessionState, at: datetime) -> SessionState:
 
 
 def listed(state: SessionState, requested_at: datetime, at: datetime) -> SessionState:
-    """A whole list was received: coverage counts, or after an interruption begins anew at its receipt."""
+    """A whole list was received: coverage can count, or after an interruption begins anew at its receipt."""
     if not state.live or state.listed_after is None or requested_at < state.listed_after:
         return state
-    return replace(state, since=at if state.since is None else state.since, counts=True)
+    return replace(state, since=state.since or at, listed_at=state.listed_at or at)
 
 
 def paused(state: SessionState, start: datetime, until: datetime, margin: timedelta) -> SessionState:
@@ -300,7 +301,7 @@ def dump(state: SessionState) -> dict[str, Json]:
         "coverage": [[piece.start.isoformat(), piece.end.isoformat()] for piece in state.coverage],
         "breaks": [[each.at.isoformat(), each.reason] for each in state.breaks],
         "since": _text(state.since),
-        "counts": state.counts,
+        "listed_at": _text(state.listed_at),
         "last_read": _text(state.last_read),
         "listed_after": _text(state.listed_after),
         "closed_at": _text(state.closed_at),
@@ -324,7 +325,7 @@ def load(dumped: Mapping[str, Json]) -> SessionState:
             coverage=tuple(Interval(*_pair(each)) for each in _items(dumped["coverage"])),
             breaks=tuple(_break(each) for each in _items(dumped["breaks"])),
             since=_time(dumped["since"]),
-            counts=dumped["counts"] is True,
+            listed_at=_time(dumped.get("listed_at")),
             last_read=_time(dumped["last_read"]),
             listed_after=_time(dumped["listed_after"]),
             closed_at=_time(dumped["closed_at"]),
@@ -350,7 +351,7 @@ def _document(state: SessionState, heard: Heard | None, at: datetime, *, behind:
 
 def _piece(state: SessionState, margin: timedelta, last_read: datetime | None) -> Spans:
     """The piece under way, if it counts and as much of it as there is."""
-    if state.since is None or not state.counts or last_read is None:
+    if state.since is None or state.listed_at is None or last_read is None or last_read - margin < state.listed_at:
         return ()
     return span(state.since, last_read - margin)
 
@@ -363,7 +364,7 @@ def _interrupted(state: SessionState, margin: timedelta, reason: str, last: date
     at = coverage[-1].end if coverage else state.subscribed_at
     known = bool(state.breaks) and state.breaks[-1].at >= at
     breaks = state.breaks if known else (*state.breaks, Break(at, reason))
-    return replace(state, coverage=coverage, breaks=breaks, since=None, counts=False)
+    return replace(state, coverage=coverage, breaks=breaks, since=None, listed_at=None)
 
 
 def _resuming(state: SessionState, after: datetime) -> SessionState:

@@ -114,8 +114,10 @@ def test_nothing_counts_before_a_whole_list() -> None:
     assert settled(state, MARGIN) == at(1)
 
 
-def test_a_list_counts_what_was_read_before_it() -> None:
-    assert seconds(run(opening(0), subscribed(1), message(10), listed(11, 2))) == [(1, 9)]
+def test_a_list_counts_what_was_read_before_it_as_soon_as_its_moment_is_covered_itself() -> None:
+    state = run(opening(0), subscribed(1), message(10), listed(11, 2))
+    assert seconds(state) == []
+    assert seconds(run(opening(0), subscribed(1), message(10), listed(11, 2), message(12))) == [(1, 11)]
 
 
 @pytest.mark.parametrize(("requested", "counts"), [(0.999999, False), (1, True)])
@@ -149,6 +151,14 @@ def test_a_session_that_never_subscribed_breaks_nothing() -> None:
     assert state.reason == "refused"
 
 
+def test_a_list_that_came_over_the_other_connection_after_the_last_message_had_its_session_vouch_for_a_call() -> None:
+    """Found by exploring (seeds 395, 417 and 773): a call went on when coverage began, and ended after the
+    subscription's connection had died and before the list, which nobody heard."""
+    assert seconds(run(opening(), subscribed(1), message(10), listed(20, 19), closed(21, "silence"))) == []
+    assert seconds(run(opening(), subscribed(1), message(10), listed(20, 19), message(20.5), closed(21))) == []
+    assert seconds(run(opening(), subscribed(1), message(10), listed(20, 19), message(21), closed(30))) == [(1, 20)]
+
+
 def test_the_first_word_on_the_end_stands() -> None:
     assert run(*START, closed(30, "silence"), closed(40, "crash")).reason == "silence"
 
@@ -161,7 +171,7 @@ def test_a_pause_interrupts_until_a_list_asked_for_afterwards() -> None:
     state = run(*START, message(10), paused(20, 11), message(21), listed(22, 19.9), message(23))
     assert seconds(state) == [(1, 9)]
     assert settled(state, MARGIN) == at(9)
-    assert not state.counts
+    assert state.listed_at is None
     state = run(*START, message(10), paused(20, 11), message(21), listed(25, 20), message(30))
     assert seconds(state) == [(1, 9), (25, 29)]
     assert broke(state) == [(9, "pause")]

@@ -123,7 +123,7 @@ def session(now: datetime, *, closed: bool) -> SessionState:
         coverage=(Interval(began, ended),) if closed else (),
         breaks=(Break(ended, "drop"),) if closed else (),
         since=None if closed else began,
-        counts=not closed,
+        listed_at=None if closed else began,
         last_read=ended,
         listed_after=began,
         closed_at=now - HOUR / 2 if closed else None,

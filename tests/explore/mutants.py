@@ -92,19 +92,25 @@ _interrupted = RecorderTask.interrupted
 
 
 def _counts_at_once(state: SessionState, at: datetime) -> SessionState:
-    return replace(_subscribed(state, at), counts=True)
+    return replace(_subscribed(state, at), listed_at=at)
 
 
 def _any_list(state: SessionState, requested_at: datetime, at: datetime) -> SessionState:
     if not state.live or state.listed_after is None:
         return state
-    return replace(state, since=at if state.since is None else state.since, counts=True)
+    return replace(state, since=state.since or at, listed_at=state.listed_at or at)
 
 
 def _piece_without_margin(state: SessionState, margin: timedelta, last_read: datetime | None) -> Any:
-    if state.since is None or not state.counts or last_read is None:
+    if state.since is None or state.listed_at is None or last_read is None or last_read < state.listed_at:
         return ()
     return span(state.since, last_read)
+
+
+def _piece_at_once(state: SessionState, margin: timedelta, last_read: datetime | None) -> Any:
+    if state.since is None or state.listed_at is None or last_read is None:
+        return ()
+    return span(state.since, last_read - margin)
 
 
 def _absent_when_unlisted(action: Action, outcome: Any, second: Any, final: Any) -> Action | None:
@@ -183,6 +189,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a list that was asked for before the pause, or by an old session, counts",
         {"etl.calls.coverage.listed": _any_list},
+    ),
+    Mutant(
+        "coverage counts as soon as there is a list, though nothing was read after it",
+        {"etl.calls.coverage._piece": _piece_at_once},
     ),
     Mutant(
         "coverage ends with the last message, without the margin", {"etl.calls.coverage._piece": _piece_without_margin}

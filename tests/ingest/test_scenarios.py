@@ -107,6 +107,8 @@ def _load(connection: Connection, scenario: Scenario) -> None:
     facts, quarantined = [], []
     state: SessionState | None = None
     for draft in scenario.drafts():
+        if state is not None and draft.what is What.CLOSED:
+            state = coverage.read(state, draft.observed_at)  # the recorder lived on after its last answer
         told = interpreter.interpret(draft)
         facts += told.facts
         quarantined += told.quarantined
