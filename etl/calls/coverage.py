@@ -15,16 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise, zip_longest
 from typing import TypeAlias
 from uuid import UUID
 
-from etl.calls.intervals import Spans, intersect, span
+from etl.calls.intervals import Spans, intersect, span, subtract, union
 from etl.errors import CdrError
 from etl.model import Draft, Interval, Json, What
 
 CLOCK_STEP = timedelta(seconds=1)
 """The clock was set when it jumps by more than this (section 7 of the contract, "Clocks")."""
+FOREVER = datetime.max.replace(tzinfo=UTC)
+"""The end of a span that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,14 @@ class Reading:
     """What the clocks of a machine say at one moment.
 
     `boot` names the machine's start, None where it does not tell; `booted_at` is when that was, by the wall clock as it
-    goes now: set back, it also says that the machine started earlier.
+    goes now: set back, it also says that the machine started earlier. After a step `seen` is the last moment, by the
+    clock as it was, at which it was seen to go as before.
     """
 
     now: datetime
     boot: str | None
     booted_at: datetime
+    seen: datetime | None = None
 
     @property
     def elapsed(self) -> timedelta:
@@ -111,7 +116,7 @@ class SessionState:
 def opened(draft: Draft) -> SessionState:
     """The state of a session that has just been opened."""
     extensions = draft.note.get("extensions")
-    reading = _reading(draft, "now")
+    reading = _reading(draft)
     return SessionState(
         id=draft.session,
         recorder=draft.recorder,
@@ -168,8 +173,8 @@ def stepped(state: SessionState, before: datetime, after: datetime, margin: time
 def withdrawn(state: SessionState, after: datetime, margin: timedelta) -> SessionState:
     """Takes back all coverage after a moment, of a session that lives or has ended.
 
-    The clock was set back to that moment. A worker owes this to each of its sessions: what they covered
-    after it has times that will come again.
+    The clock was set back to that moment. A worker owes this to each of its sessions that has not told of it yet (see
+    `knows`): what they covered after it has times that will come again.
     """
     whole = _interrupted(state, margin, "clock")
     kept = intersect(whole.coverage, span(min(after, state.opened_at), after))
@@ -180,8 +185,25 @@ def withdrawn(state: SessionState, after: datetime, margin: timedelta) -> Sessio
     return replace(whole, coverage=kept, breaks=breaks)
 
 
-def comes_again(states: Iterable[SessionState], reading: Reading) -> dict[UUID, datetime]:
-    """Which of these sessions are doubtful because the clock was set back after their end, and from when on.
+def knows(state: SessionState, draft: Draft) -> bool:
+    """The session has told already that the clock goes as this line tells, or behind that."""
+    reading = _reading(draft)
+    return bool(state.readings) and reading is not None and not _is_below(reading, state.readings[-1])
+
+
+def taken_back(state: SessionState, away: Spans) -> SessionState:
+    """The ended session without its coverage of these spans, whose moments came, or will come, a second time."""
+    kept = subtract(state.coverage, away)
+    if kept == state.coverage or state.subscribed_at is None:
+        return state
+    why = {each.at: each for each in state.breaks}
+    late = not kept or kept[0].start > state.coverage[0].start or state.subscribed_at in why
+    ends = [*([state.subscribed_at] if late else []), *(piece.end for piece in kept)]
+    return replace(state, coverage=kept, breaks=tuple(why.get(end, Break(end, "clock")) for end in ends))
+
+
+def comes_again(states: Iterable[SessionState], reading: Reading) -> dict[UUID, Spans]:
+    """What each of these sessions can't vouch for because the clock was set back after its end: what came again since.
 
     All that the sessions tell of this machine's clock counts, also where it has been set right since. It may have been
     set back right after the last sign of life of them all. Nothing is known of other machines, and of the time before
@@ -191,12 +213,14 @@ def comes_again(states: Iterable[SessionState], reading: Reading) -> dict[UUID, 
     if reading.boot is None or not known:
         return {}
     shown = _joined([*(each for told in known.values() for each in told), _Shown(reading.booted_at, reading.elapsed)])
-    lower = [(each, after) for each in shown if (after := _set_back(each, shown)) is not None]
+    repeated = [
+        (each, spans) for each, then in zip_longest(shown, shown[1:]) if (spans := _repeated(each, then, shown))
+    ]
     again = {
-        id: [after for each, after in lower if each.start > told[-1].start and _is_below(each, told[-1])]
+        id: union(*(spans for each, spans in repeated if each.start > told[-1].start and _is_below(each, told[-1])))
         for id, told in known.items()
     }
-    return {id: min(afters) for id, afters in again.items() if afters}
+    return {id: spans for id, spans in again.items() if spans}
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +233,17 @@ class _Shown:
 
 
 def _shown(state: SessionState) -> tuple[_Shown, ...]:
-    """What a session tells of its machine's clock, in order."""
-    starts = [each.elapsed for each in state.readings]
-    return tuple(map(_Shown, (each.booted_at for each in state.readings), starts, [*starts[1:], _lived(state)]))
+    """What a session tells of its machine's clock, in order: each until it was last seen to go so."""
+    readings = state.readings
+    ends = [_seen(*each) for each in pairwise(readings)]
+    return tuple(
+        map(_Shown, (each.booted_at for each in readings), (each.elapsed for each in readings), [*ends, _lived(state)])
+    )
+
+
+def _seen(reading: Reading, following: Reading) -> timedelta:
+    seen = following.elapsed if following.seen is None else following.seen - reading.booted_at
+    return max(min(seen, following.elapsed), reading.elapsed)
 
 
 def _lived(state: SessionState) -> timedelta:
@@ -233,13 +265,18 @@ def _joined(shown: Iterable[_Shown]) -> list[_Shown]:
     return joined
 
 
-def _set_back(each: _Shown, shown: Iterable[_Shown]) -> datetime | None:
-    """The earliest moment that the clock can have shown after it was set back to go so; None where it was not."""
+def _repeated(each: _Shown, following: _Shown | None, shown: Iterable[_Shown]) -> Spans:
+    """What the clock showed again, or can have, while it went so because it had been set back; else nothing.
+
+    What follows without end is still to come.
+    """
     ahead = [min(other.until, each.start) for other in shown if other.start < each.start and _is_below(each, other)]
-    return each.booted_at + max(ahead) if ahead else None
+    if not ahead:
+        return ()
+    return span(each.booted_at + max(ahead), FOREVER if following is None else each.booted_at + following.start)
 
 
-def _is_below(each: _Shown, other: _Shown) -> bool:
+def _is_below(each: _Shown | Reading, other: _Shown | Reading) -> bool:
     return other.booted_at - each.booted_at > CLOCK_STEP
 
 
@@ -281,7 +318,7 @@ def fold(state: SessionState | None, draft: Draft, heard: Heard | None, margin: 
         return paused(state, _moment(draft, "from") or state.opened_at, at, margin)
     if draft.what is What.STEPPED:
         before, after = _moment(draft, "from") or state.opened_at, _moment(draft, "to") or at
-        reading = _reading(draft, "to")
+        reading = _reading(draft)
         after_it = stepped(state, before, after, margin)
         return after_it if reading is None else replace(after_it, readings=(*state.readings, reading), reading_at=at)
     if draft.what is What.CLOSED:
@@ -307,7 +344,7 @@ def dump(state: SessionState) -> dict[str, Json]:
         "closed_at": _text(state.closed_at),
         "reason": state.reason,
         "boot": state.readings[0].boot if state.readings else None,
-        "readings": [[each.now.isoformat(), each.booted_at.isoformat()] for each in state.readings],
+        "readings": [[each.now.isoformat(), each.booted_at.isoformat(), _text(each.seen)] for each in state.readings],
         "reading_at": _text(state.reading_at),
     }
 
@@ -325,7 +362,8 @@ def load(dumped: Mapping[str, Json]) -> SessionState:
             coverage=tuple(Interval(*_pair(each)) for each in _items(dumped["coverage"])),
             breaks=tuple(_break(each) for each in _items(dumped["breaks"])),
             since=_time(dumped["since"]),
-            listed_at=_time(dumped.get("listed_at")),
+            # Before there was a `listed_at` it was only known whether there was a list.
+            listed_at=_time(dumped.get("listed_at", dumped["since"] if dumped.get("counts") else None)),
             last_read=_time(dumped["last_read"]),
             listed_after=_time(dumped["listed_after"]),
             closed_at=_time(dumped["closed_at"]),
@@ -382,10 +420,12 @@ def _moment(draft: Draft, key: str) -> datetime | None:
     return moment if moment.tzinfo else None
 
 
-def _reading(draft: Draft, shows: str) -> Reading | None:
-    """What the clocks say in a line, under `shows` the time; None where the machine does not name its start."""
-    now, boot, booted_at = _moment(draft, shows), draft.note.get("boot"), _moment(draft, "booted_at")
-    return None if now is None or boot is None or booted_at is None else Reading(now, str(boot), booted_at)
+def _reading(draft: Draft) -> Reading | None:
+    """What the clocks say in a line; None where the machine does not name its start."""
+    now, boot, booted_at = _moment(draft, "now"), draft.note.get("boot"), _moment(draft, "booted_at")
+    if now is None or boot is None or booted_at is None:
+        return None
+    return Reading(now, str(boot), booted_at, _moment(draft, "seen"))
 
 
 def _text(time: datetime | None) -> str | None:
@@ -408,8 +448,8 @@ def _pair(dumped: Json) -> tuple[datetime, datetime]:
 
 
 def _read_back(dumped: Json, boot: Json) -> Reading:
-    now, booted_at = _pair(dumped)
-    return Reading(datetime.fromisoformat(str(now)), str(boot), datetime.fromisoformat(str(booted_at)))
+    now, booted_at, seen = _items(dumped)
+    return Reading(datetime.fromisoformat(str(now)), str(boot), datetime.fromisoformat(str(booted_at)), _time(seen))
 
 
 def _break(dumped: Json) -> Break:

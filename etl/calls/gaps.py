@@ -10,15 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from etl.calls.coverage import Break, SessionState, covered
+from etl.calls.coverage import FOREVER, Break, SessionState, covered
 from etl.calls.intervals import Spans, contains, intersect, span, subtract, union
 from etl.model import Interval
-
-FOREVER = datetime.max.replace(tzinfo=UTC)
-"""Where the time of a recorder ends that is still in use."""
 
 
 @dataclass(frozen=True, slots=True)

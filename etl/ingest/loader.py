@@ -271,12 +271,18 @@ class _Load:
             self._withdraw(draft, changed)
 
     def _withdraw(self, draft: Draft, changed: dict[UUID, SessionState]) -> None:
-        """The clock was set back: none of this worker's sessions can vouch for the time after that moment."""
+        """The clock was set back: none of this worker's sessions can vouch for the time after that moment.
+
+        One tells for all, for each has a watch of its own: one that was not looked at for long tells late, and of a
+        moment long before the step.
+        """
         after = datetime.fromisoformat(str(draft.note["to"]))
         if after >= datetime.fromisoformat(str(draft.note["from"])):
             return
         stored = sessions_after(self._connection, self._journal, after)
         known = {state.id: state for state in stored} | self._sessions | changed
+        if any(coverage.knows(state, draft) for state in known.values() if state.id != draft.session):
+            return
         for state in known.values():
             withdrawn = coverage.withdrawn(state, after, self._margin)
             if state.id != draft.session and withdrawn != state:

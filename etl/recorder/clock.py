@@ -34,6 +34,7 @@ class SystemClock:
     """The machine's clocks."""
 
     _boot_id = Path("/proc/sys/kernel/random/boot_id")
+    _offsets = Path("/proc/self/timens_offsets")
     _id = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
     def __init__(self) -> None:
@@ -47,9 +48,17 @@ class SystemClock:
 
     def _boot(self) -> str | None:
         try:
-            return self._boot_id.read_text().strip() or None
+            return f"{self._boot_id.read_text().strip()} {self._offset()}".strip() or None
         except OSError:  # only Linux has it
             return None
+
+    def _offset(self) -> str:
+        """How far the elapsed seconds of this container are from the machine's: usually not."""
+        try:
+            told = [line.split() for line in self._offsets.read_text().splitlines()]
+        except OSError:  # an old kernel
+            return ""
+        return next((".".join(rest) for name, *rest in told if name == "boottime" and any(map(int, rest))), "")
 
 
 def read(clock: Clock) -> Reading:
@@ -71,10 +80,11 @@ class Pause:
 @dataclass(frozen=True, slots=True)
 class Step:
     """The wall clock was set: `before` is what it would show, `after` what it shows; set back, the earliest that it can
-    have shown, had it been set right after the last look."""
+    have shown, had it been set right after the last look. That look was at `seen`, by the clock as it was."""
 
     before: datetime
     after: datetime
+    seen: datetime
 
 
 class Watch:
@@ -87,18 +97,19 @@ class Watch:
     def __init__(self, clock: Clock, margin: timedelta) -> None:
         self._clock = clock
         self._margin = margin
-        self._now = clock.now()
-        self._elapsed = clock.elapsed()
+        self._last = self._told = read(clock)
 
     def look(self) -> tuple[Pause | Step, ...]:
         """What happened since the last look, the pause before the step; usually nothing."""
-        now, elapsed = self._clock.now(), self._clock.elapsed()
-        passed = timedelta(seconds=elapsed - self._elapsed)
-        expected = self._now + passed
+        last, reading = self._last, read(self._clock)
+        passed = reading.elapsed - last.elapsed
+        expected = last.now + passed
         found: list[Pause | Step] = []
         if passed > self._margin:
-            found.append(Pause(self._now, expected))
-        if abs(now - expected) > STEP:
-            found.append(Step(expected, now if now > expected else self._now + (now - expected)))
-        self._now, self._elapsed = now, elapsed
+            found.append(Pause(last.now, expected))
+        if abs(reading.booted_at - self._told.booted_at) > STEP:  # small steps add up
+            set_by = reading.now - expected
+            found.append(Step(expected, reading.now if set_by > timedelta() else last.now + set_by, last.now))
+            self._told = reading
+        self._last = reading
         return tuple(found)

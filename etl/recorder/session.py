@@ -211,7 +211,7 @@ class Session:
             self._scribe.event(self.id, What.PAUSED, **{"from": happening.start.isoformat()})
         else:
             note: dict[str, Json] = {"from": happening.before.isoformat(), "to": happening.after.isoformat()}
-            self._scribe.event(self.id, What.STEPPED, **note, **self._clocks())
+            self._scribe.event(self.id, What.STEPPED, **note, seen=happening.seen.isoformat(), **self._clocks())
         self._subscription.resumed(self._clock.elapsed())
         self._listener.interrupted(self.id)
 

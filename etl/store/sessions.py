@@ -17,7 +17,7 @@ from psycopg.types.range import Range
 
 from etl.calls import coverage
 from etl.calls.coverage import Reading, SessionState
-from etl.calls.intervals import subtract
+from etl.calls.intervals import Spans, span, subtract, union
 from etl.store import gaps
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import translate
@@ -133,35 +133,55 @@ def close_session(
         return store(cursor, [coverage.closed(state, ended, reason, margin)], margin)
 
 
+AHEAD = timedelta(days=1)
+"""How far a clock can have been set back for what another machine covered to come again. Beyond that it is this clock
+that is wrong: it will be set right, and must not undo the history meanwhile."""
+
+
 def withdraw_repeated(
     connection: Connection, recorders: Sequence[str], reading: Reading, margin: timedelta
 ) -> Mapping[tuple[str, str], float]:
-    """Take back what ended sessions of these recorders have covered of times that come a second time, or will.
+    """Take back what ended sessions have covered of times that come a second time, or will.
 
-    That is what lies in the future, whichever machine covered it; and what a session on this machine covered before
-    its clock was set back, also where it has caught up or was set right since. Returns what `store` returns."""
+    That is what a session on this machine covered before its clock was set back, also where it has caught up or was
+    set right since; and of these recorders what lies in the future, whichever machine covered it. Returns what `store`
+    returns."""
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-        after = coverage.comes_again(_since_boot(cursor, reading.boot), reading)
-        for state in _ended(cursor, recorders, reading.now + coverage.CLOCK_STEP):
-            after[state.id] = min(after.get(state.id, reading.now), reading.now)
-        if not after:
-            return {}
-        ended = [state for state in _ended(cursor, recorders, min(after.values())) if state.id in after]
-        return store(cursor, [coverage.withdrawn(state, after[state.id], margin) for state in ended], margin)
-
-
-def _ended(cursor: Cursor, recorders: Sequence[str], after: datetime) -> list[SessionState]:
-    """Sessions of these recorders that have ended and cover any time after a moment; locked."""
-    query = """
-        SELECT fold FROM cdr.session
-        WHERE recorder = ANY(%s) AND closed_at IS NOT NULL AND upper(coverage) > %s ORDER BY id FOR UPDATE
-    """
-    return _loaded(cursor.execute(query, [list(recorders), after]))
+        again = coverage.comes_again(_since_boot(cursor, reading.boot), reading)
+        doubtful = _doubtful(cursor, again, recorders, reading.now)
+        left = [coverage.taken_back(state, away) for state, away in doubtful]
+        changed = [state for state, (before, _) in zip(left, doubtful, strict=True) if state != before]
+        return store(cursor, changed, margin) if changed else {}
 
 
 def _since_boot(cursor: Cursor, boot: str | None) -> list[SessionState]:
     """All sessions that lived on this machine since it started."""
     return _loaded(cursor.execute("SELECT fold FROM cdr.session WHERE fold ->> 'boot' = %s", [boot]))
+
+
+_DOUBTFUL = """
+SELECT s.fold FROM cdr.session s LEFT JOIN unnest(%s::uuid[], %s::timestamptz[]) AS again (id, after) USING (id)
+WHERE s.closed_at IS NOT NULL
+    AND (upper(s.coverage) > again.after OR s.recorder = ANY(%s) AND upper(s.coverage) > %s)
+ORDER BY id FOR UPDATE OF s
+"""
+
+
+def _doubtful(
+    cursor: Cursor, again: Mapping[UUID, Spans], recorders: Sequence[str], now: datetime
+) -> list[tuple[SessionState, Spans]]:
+    """The ended sessions that may cover what comes again, locked, and what that is."""
+    after = [spans[0].start for spans in again.values()]
+    rows = cursor.execute(_DOUBTFUL, [list(again), after, list(recorders), now + coverage.CLOCK_STEP])
+    future = span(now, now + AHEAD)
+    return [
+        (state, union(again.get(state.id, ()), future if state.recorder in recorders and _ahead(state, now) else ()))
+        for state in _loaded(rows)
+    ]
+
+
+def _ahead(state: SessionState, now: datetime) -> bool:
+    return bool(state.coverage) and state.coverage[-1].end > now + coverage.CLOCK_STEP
 
 
 _OWNER = "hashtextextended('cdr.owner.' || %s, 0)"

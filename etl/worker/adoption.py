@@ -68,10 +68,11 @@ class Adopter:
         self._log = structlog.get_logger()
         self._stopped = threading.Event()
         self._soon = threading.Event()
-        self._clock_was_set = threading.Event()
+        self._doubtful = threading.Event()
+        self._doubtful.set()
         self._loader: Loader | None = None
         self._orphans: list[HeldJournal] = []
-        self._free_since: dict[UUID, datetime] = {}
+        self._free_since: dict[UUID, timedelta] = {}
         self._booted_at: datetime | None = None
         self._thread = threading.Thread(target=self._run, name="adoption", daemon=True)
 
@@ -93,7 +94,7 @@ class Adopter:
 
     def clock_was_set(self) -> None:
         """Look at once what that means for the sessions that have ended. May be called from any thread."""
-        self._clock_was_set.set()
+        self._doubtful.set()
         self._soon.set()
 
     def _run(self) -> None:
@@ -126,6 +127,7 @@ class Adopter:
                 self._guarded(partial(self._adopt, orphan))
             self._orphans.remove(orphan)
         self._guarded(self._close_ownerless)
+        self._guarded(self._mind_clock)
 
     def _take_up(self, orphan: HeldJournal) -> None:
         """Ask for the details that the dead process still owed."""
@@ -165,36 +167,37 @@ class Adopter:
         with self._connect() as connection:
             for state in load_sessions(connection, journal):
                 self._close(connection, state.id, reason)
-            self._withdraw_repeated(connection)
 
     def _close(self, connection: Connection, session: UUID, reason: str) -> None:
+        self._doubtful.set()
         ended = close_session(connection, session, self._clock.now(), reason, self._margin)
         if ended:
             self._on_loaded(Loaded(Written(gap_seconds=ended)))
 
     def _mind_clock(self) -> None:
-        """At first, and whenever the clock has been set: what earlier sessions covered may come again.
+        """At first, whenever the clock was set, and for sessions that we have ended: what was covered may come again.
 
         Our sessions notice a step at once, also one that is taken back before we look; without any, it is seen here.
         """
-        booted_at = read(self._clock).booted_at
-        known = self._booted_at is not None and abs(booted_at - self._booted_at) <= CLOCK_STEP
-        if known and not self._clock_was_set.is_set():
+        reading = read(self._clock)
+        if self._booted_at is None or abs(reading.booted_at - self._booted_at) > CLOCK_STEP:
+            self._doubtful.set()
+        if not self._doubtful.is_set():
             return
-        self._booted_at = None  # until it is done
-        self._clock_was_set.clear()
-        with self._connect() as connection:
-            self._withdraw_repeated(connection)
-        self._booted_at = booted_at
-
-    def _withdraw_repeated(self, connection: Connection) -> None:
-        ended = withdraw_repeated(connection, self._recorders, read(self._clock), self._margin)
+        self._doubtful.clear()
+        try:
+            with self._connect() as connection:
+                ended = withdraw_repeated(connection, self._recorders, reading, self._margin)
+        except Exception:
+            self._doubtful.set()
+            raise
+        self._booted_at = reading.booted_at
         if ended:
             self._on_loaded(Loaded(Written(gap_seconds=ended)))
 
     def _close_ownerless(self) -> None:
         """Sessions whose owner no longer holds its lock, and whose journal is not on this disk either."""
-        now = self._clock.now()
+        now = timedelta(seconds=self._clock.elapsed())
         with self._connect() as connection:
             free = {state.id: state for state in ownerless(connection) if state.worker != str(self._own)}
             self._free_since = {key: self._free_since.get(key, now) for key in free}
@@ -204,4 +207,3 @@ class Adopter:
                         "the owner of a session is gone; its time since is a gap", recorder=state.recorder
                     )
                     self._close(connection, key, "journal")
-                    self._withdraw_repeated(connection)

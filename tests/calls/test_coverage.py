@@ -32,6 +32,7 @@ from etl.calls.coverage import (
     settled,
     withdrawn,
 )
+from etl.calls.intervals import Spans, span
 from etl.errors import CdrError
 from etl.model import Draft, Interval, Json, What
 
@@ -255,17 +256,18 @@ def reading(booted: float, boot: str | None = "b", now: float = 500) -> Reading:
     return Reading(at(now), boot, at(booted))
 
 
-def told(entry: Line, booted: float, now: float) -> Draft:
+def told(entry: Line, booted: float, now: float, seen: float | None = None) -> Draft:
     """The line with what the machine's clocks said."""
     clocks = {"boot": "b", "booted_at": at(booted).isoformat(), "now": at(now).isoformat()}
+    clocks |= {} if seen is None else {"seen": at(seen).isoformat()}
     return replace(entry[0], note={**entry[0].note, **clocks})
 
 
 def test_a_session_remembers_what_it_told_of_its_machines_clock() -> None:
     state = opened(told(opening(0), -100, 0))
     assert state.readings == (Reading(at(0), "b", at(-100)),)
-    state = some(fold(state, told(stepped(5, 5, -5), -110, -4), None, MARGIN))
-    assert state.readings == (Reading(at(0), "b", at(-100)), Reading(at(-5), "b", at(-110)))
+    state = some(fold(state, told(stepped(5, 5, -5), -110, -4, 4.9), None, MARGIN))
+    assert state.readings == (Reading(at(0), "b", at(-100)), Reading(at(-4), "b", at(-110), at(4.9)))
     assert state.reading_at == at(5)
     assert load(json.loads(json.dumps(dump(state)))) == state
 
@@ -273,7 +275,7 @@ def test_a_session_remembers_what_it_told_of_its_machines_clock() -> None:
 def test_a_clock_set_back_while_nobody_ran_makes_doubtful_what_comes_again() -> None:
     """Set back by 30 seconds at some moment after second 80: from second 50 on all may come again."""
     found = comes_again([heard_of(1, 40), heard_of(2, 80)], reading(-130))
-    assert found == {UUID(int=1): at(50), UUID(int=2): at(50)}
+    assert found == {UUID(int=1): since(50), UUID(int=2): since(50)}
 
 
 @pytest.mark.parametrize("booted", [-100, -101, -60])
@@ -289,18 +291,59 @@ def test_of_other_machines_and_earlier_starts_nothing_is_known() -> None:
 
 def test_whoever_lives_since_the_clock_was_set_back_says_nothing_of_when_that_was() -> None:
     later = shifted(heard_of(2, 400), 51, -130)
-    assert comes_again([heard_of(1, 80), later], reading(-130)) == {UUID(int=1): at(50)}
+    assert comes_again([heard_of(1, 80), later], reading(-130)) == {UUID(int=1): since(50)}
 
 
 def test_a_clock_set_back_and_set_right_again_had_a_dead_session_vouch_for_what_came_again() -> None:
     """Found by a campaign: the dead session was not closed yet when the clock was wrong for three seconds. A living
     one saw it set back by 30 s at second 90, and set right at what was then second 63."""
-    state = opened(told(opening(85), -100, 85))
-    for line_ in (told(stepped(90, 90, 60), -130, 60), told(stepped(93, 63, 93), -100, 93)):
-        state = some(fold(state, line_, None, MARGIN))
-    living = replace(state, id=UUID(int=2))
-    assert comes_again([heard_of(1, 80), living], reading(-100)) == {UUID(int=1): at(60)}
-    assert comes_again([heard_of(1, 59), living], reading(-100)) == {UUID(int=1): at(60)}, "which takes nothing"
+    living = alive(2, told(opening(85), -100, 85), *set_back_and_right(90, 30, 93))
+    assert comes_again([heard_of(1, 80), living], reading(-100)) == {UUID(int=1): span(at(60), at(63))}
+
+
+def test_one_that_looks_late_at_the_clock_does_not_keep_what_came_again_from_being_found() -> None:
+    """Stopped from second 10 to 250, while another lived from 20 to 80, and the clock was 60 s behind from 100 to
+    200. The next that lives opens when all is right again."""
+    dead = shifted(heard_of(1, 60), 20, -100)
+    late = alive(2, told(opening(0), -100, 0), told(stepped(250, 250, -50), -160, 190, 10))
+    assert comes_again([dead, late], reading(-160)) == {dead.id: since(20)}, "after its last word"
+    exact = alive(3, told(opening(0), -100, 0), told(stepped(100, 100, 40), -160, 40, 100))
+    assert comes_again([dead, late, exact], reading(-160)) == {dead.id: since(40)}, "nor does it make it more"
+
+
+def test_only_what_came_again_is_taken_back_from_a_session_that_was_stopped_meanwhile() -> None:
+    other = alive(2, told(opening(85), -100, 85), *set_back_and_right(90, 10, 93))
+    found = comes_again([heard_of(1, 50_000), other], reading(-100))
+    assert found == {UUID(int=1): span(at(80), at(83))}
+    left = coverage.taken_back(heard_of(1, 50_000), found[UUID(int=1)])
+    assert (seconds(left), broke(left)) == ([(1, 80), (83, 49_999)], [(80, "clock"), (49_999, "drop")])
+
+
+@pytest.mark.parametrize(
+    ("away", "left", "reasons"),
+    [
+        ((0, 2), [(2, 9), (20, 29)], [(0, "clock"), (9, "pause"), (29, "end")]),
+        ((0, 15), [(20, 29)], [(0, "clock"), (29, "end")]),
+        ((5, 25), [(1, 5), (25, 29)], [(5, "clock"), (29, "end")]),
+        ((25, 99), [(1, 9), (20, 25)], [(9, "pause"), (25, "clock")]),
+        ((0, 99), [], [(0, "clock")]),
+        ((9, 20), [(1, 9), (20, 29)], [(9, "pause"), (29, "end")]),
+    ],
+)
+def test_every_piece_that_is_left_says_why_it_ends(
+    away: tuple[float, float], left: list[tuple[float, float]], reasons: list[tuple[float, str]]
+) -> None:
+    state = run(*START, message(10), paused(20, 11), listed(20, 20), message(30), closed(31, "end"))
+    found = coverage.taken_back(replace(state, subscribed_at=at(0)), span(at(away[0]), at(away[1])))
+    assert (seconds(found), broke(found)) == (left, reasons)
+
+
+def test_a_session_knows_of_a_step_that_it_or_a_later_one_has_told() -> None:
+    step = told(stepped(200, 200, 170), -130, 170, 200)
+    assert not coverage.knows(heard_of(1, 80), step)
+    assert not coverage.knows(replace(heard_of(1, 80), readings=()), step)
+    assert coverage.knows(shifted(heard_of(1, 80), 100, -130), step)
+    assert coverage.knows(shifted(heard_of(1, 80), 100, -140), step)
 
 
 def test_the_clock_was_set_back_before_the_dead_session_began() -> None:
@@ -312,9 +355,9 @@ def test_the_time_of_the_journal_that_stands_still_is_no_sign_of_life() -> None:
     """Set back by 60 s at second 90, dead soon after it, though its journal stamped second 90; then set back by
     another 10 s."""
     state = opened(told(opening(0), -100, 0))
-    state = some(fold(state, told(stepped(90, 90, 30), -160, 30), None, MARGIN))
+    state = some(fold(state, told(stepped(90, 90, 30), -160, 30, 90), None, MARGIN))
     dead = coverage.closed(replace(state, subscribed_at=at(1), last_read=at(90)), at(90), "crash", MARGIN)
-    assert comes_again([dead], reading(-170)) == {dead.id: at(20)}
+    assert comes_again([dead], reading(-170)) == {dead.id: since(20)}
 
 
 @pytest.mark.slow
@@ -340,7 +383,24 @@ def test_no_session_vouches_for_a_time_that_came_after_it(steps: list[tuple[floa
 
 def held_to(states: list[tuple[SessionState, float]], now: Reading) -> list[tuple[SessionState, float]]:
     again = comes_again([each for each, _ in states], now)
-    return [(withdrawn(each, again[each.id], MARGIN) if each.id in again else each, ended) for each, ended in states]
+    return [(coverage.taken_back(each, again.get(each.id, ())), ended) for each, ended in states]
+
+
+def since(second: float) -> Spans:
+    return span(at(second), coverage.FOREVER)
+
+
+def alive(number: int, first: Draft, *lines: Draft) -> SessionState:
+    state = opened(first)
+    for each in lines:
+        state = some(fold(state, each, None, MARGIN))
+    return replace(state, id=UUID(int=number))
+
+
+def set_back_and_right(true: float, by: float, until: float) -> list[Draft]:
+    """Set back by so many seconds, from one moment to another."""
+    back = told(stepped(true, true, true - by), -100 - by, true - by, true)
+    return [back, told(stepped(until, until - by, until), -100, until, until - by)]
 
 
 def shifted(state: SessionState, by: float, booted: float) -> SessionState:

@@ -19,6 +19,7 @@ from support.merge_oracle import Row, keep, merge
 
 from etl.calls import coverage
 from etl.calls.coverage import Reading, SessionState
+from etl.calls.intervals import span, union
 from etl.calls.reconcile import Action, Stored
 from etl.errors import DatabaseUnavailable
 from etl.model import FINISHED, Fact, Kind, Quarantined, State
@@ -26,6 +27,7 @@ from etl.store.errors import CheckpointMoved
 from etl.store.pending import Counts, Owed
 from etl.store.reconcile import Result, Run
 from etl.store.recorders import Recorder
+from etl.store.sessions import AHEAD
 from etl.store.write import Batch, Completed, Written
 
 T = TypeVar("T")
@@ -267,15 +269,11 @@ def close_session(connection: Connected, session: UUID, at: datetime, reason: st
 def withdraw_repeated(connection: Connected, recorders: Sequence[str], reading: Reading, margin: timedelta) -> Any:
     archive = connection.check()
     again = coverage.comes_again(archive.sessions.values(), reading)
-    for state in list(archive.sessions.values()):
-        if state.live or state.recorder not in recorders:
-            continue
-        known = state
-        if any(span.end > reading.now + coverage.CLOCK_STEP for span in coverage.covered(known, margin)):
-            known = coverage.withdrawn(known, reading.now, margin)
-        if state.id in again:
-            known = coverage.withdrawn(known, again[state.id], margin)
-        archive.sessions[state.id] = known
+    for state in [each for each in archive.sessions.values() if not each.live]:
+        away = again.get(state.id, ())
+        if state.recorder in recorders and any(each.end > reading.now + coverage.CLOCK_STEP for each in state.coverage):
+            away = union(away, span(reading.now, reading.now + AHEAD))
+        archive.sessions[state.id] = coverage.taken_back(state, away)
     _also(connection, "withdraw_repeated", recorders, reading, margin)
     return {}
 

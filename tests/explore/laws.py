@@ -231,9 +231,9 @@ class Laws:
             return
         first = min(each.subscribed_at for each in spans)
         covered = union(*(each.covered for each in spans))
-        missing: Spans = tuple(Interval(gap.start, gap.end or gaps.FOREVER) for gap in gaps.gaps(spans))
+        missing: Spans = tuple(Interval(gap.start, gap.end or coverage.FOREVER) for gap in gaps.gaps(spans))
         self.see(intersect(covered, missing) == (), "a moment is covered and in a gap")
-        whole = union(covered, missing, gaps.pending(spans)) == span(first, gaps.FOREVER)
+        whole = union(covered, missing, gaps.pending(spans)) == span(first, coverage.FOREVER)
         self.see(whole, "a moment is neither covered, nor pending, nor in a gap")
         live = [str(each.id) for each in self.stage.archive.sessions.values() if each.live]
         self.see(not live, f"sessions live that nobody has: {live}")

@@ -19,6 +19,7 @@ from etl.calls.coverage import SessionState
 from etl.calls.intervals import span
 from etl.calls.reconcile import Act, Action
 from etl.ingest import loader
+from etl.recorder.clock import read
 from etl.store import merge
 from etl.worker.adoption import Adopter
 from etl.worker.recorder_task import RecorderTask
@@ -152,8 +153,7 @@ def _nothing_comes_again(states: Any, reading: Any) -> dict[Any, datetime]:
 
 
 def _blind_watch(self: Any) -> tuple[Any, ...]:
-    now, elapsed = self._clock.now(), self._clock.elapsed()
-    self._now, self._elapsed = now, elapsed
+    self._last = self._told = read(self._clock)
     return ()
 
 

@@ -59,9 +59,9 @@ class Lines:
         for body in bodies:
             self.add(What.DOCUMENT, body, session)
 
-    def begin(self, session: UUID | None = None) -> None:
+    def begin(self, session: UUID | None = None, **clocks: Json) -> None:
         """A session that is subscribed and has its list."""
-        self.add(What.OPENED, b"", session, worker=str(self.id), extensions=[])
+        self.add(What.OPENED, b"", session, worker=str(self.id), extensions=[], **clocks)
         self.add(What.DOCUMENT, subscribed("1"), session, asked="subscribe")
         at = (NOON + timedelta(seconds=len(self.entries))).isoformat()
         self.add(What.DOCUMENT, listed("1"), session, channel="query", asked="list", requested_at=at)
@@ -322,6 +322,43 @@ def test_a_clock_that_is_set_back_withdraws_what_other_sessions_covered_after_it
     assert [span.upper for span in found[ended_one]] == [back]
     assert list(found[living]) == []
     assert [(start, reason) for start, _, reason in gaps(empty_embedded_conn)] == [(back, "clock")]
+
+
+def test_a_session_that_looked_late_at_the_clock_took_back_what_the_others_had_covered_since(
+    make: Make, lines: Lines, empty_embedded_conn: Connection
+) -> None:
+    """The other one had told of the same step, and has a new list; the late one only knows that it was set back at some
+    time since its last look."""
+    living, late = UUID(int=2), UUID(int=3)
+    lines.begin(late, **_clocks(1, -100))
+    lines.begin(living, **_clocks(4, -100))
+    lines.say(*[keepalive()] * 5, session=living)
+    lines.add(What.STEPPED, b"", living, **_step(12, 10), **_clocks(10, -102))
+    asked = (NOON + timedelta(seconds=12)).isoformat()
+    lines.add(What.DOCUMENT, listed("1"), living, channel="query", asked="list", requested_at=asked)
+    lines.say(*[keepalive()] * 5, session=living)
+    lines.add(What.STEPPED, b"", late, **_step(19, 1), **_clocks(17, -102))
+    make(lines).run(until=len(lines.entries))
+    found = {row[0]: row[1] for row in coverage_of(empty_embedded_conn)}
+    assert [(span.lower, span.upper) for span in found[living]] == [
+        (NOON + timedelta(seconds=5), NOON + timedelta(seconds=10)),
+        (NOON + timedelta(seconds=13), NOON + timedelta(seconds=17)),
+    ]
+
+
+def _clocks(now: float, booted: float) -> dict[str, Json]:
+    return {
+        "boot": "b",
+        "booted_at": (NOON + timedelta(seconds=booted)).isoformat(),
+        "now": (NOON + timedelta(seconds=now)).isoformat(),
+    }
+
+
+def _step(before: float, after: float) -> dict[str, Json]:
+    return {
+        "from": (NOON + timedelta(seconds=before)).isoformat(),
+        "to": (NOON + timedelta(seconds=after)).isoformat(),
+    }
 
 
 def test_loading_a_whole_journal_again_changes_nothing(

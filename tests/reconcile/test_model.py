@@ -519,9 +519,9 @@ class House(RuleBasedStateMachine):
         first = min(each.subscribed_at for each in spans)
         covered = union(*(each.covered for each in spans))
         found = gaps.gaps(spans)
-        missing: Spans = tuple(Interval(gap.start, gap.end or gaps.FOREVER) for gap in found)
+        missing: Spans = tuple(Interval(gap.start, gap.end or coverage.FOREVER) for gap in found)
         assert intersect(covered, missing) == ()
-        assert union(covered, missing, gaps.pending(spans)) == span(first, gaps.FOREVER)
+        assert union(covered, missing, gaps.pending(spans)) == span(first, coverage.FOREVER)
 
     @invariant()
     def what_happened_in_covered_time_was_received(self) -> None:

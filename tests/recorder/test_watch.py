@@ -40,7 +40,7 @@ def test_a_wall_clock_that_was_set_is_a_step(clock: StillClock, seconds: float) 
     watch = Watch(clock, MARGIN)
     before = clock.now()
     clock.set_by(seconds)
-    assert watch.look() == (Step(before, clock.now()),)
+    assert watch.look() == (Step(before, clock.now(), before),)
     assert watch.look() == ()
 
 
@@ -50,7 +50,7 @@ def test_a_pause_in_which_the_clock_was_set_is_both_and_the_pause_ends_in_the_ol
     clock.advance(10)
     clock.set_by(-60)
     expected = before + timedelta(seconds=10)
-    assert watch.look() == (Pause(before, expected), Step(expected, before - timedelta(seconds=60)))
+    assert watch.look() == (Pause(before, expected), Step(expected, before - timedelta(seconds=60), before))
 
 
 def test_a_clock_that_is_set_back_may_have_been_set_right_after_the_last_look(clock: StillClock) -> None:
@@ -59,7 +59,7 @@ def test_a_clock_that_is_set_back_may_have_been_set_right_after_the_last_look(cl
     clock.advance(0.5)
     clock.set_by(-60)
     clock.advance(0.25)
-    assert watch.look() == (Step(before + timedelta(seconds=0.75), before - timedelta(seconds=60)),)
+    assert watch.look() == (Step(before + timedelta(seconds=0.75), before - timedelta(seconds=60), before),)
 
 
 def test_both_clocks_are_read_together_or_again(clock: StillClock) -> None:
@@ -90,6 +90,30 @@ def test_the_machine_names_its_start_or_does_not(monkeypatch: pytest.MonkeyPatch
     assert SystemClock().boot is None
     told.write_text("6c1f\n")
     assert SystemClock().boot == "6c1f"
+
+
+def test_a_container_whose_seconds_begin_elsewhere_is_another_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    boot, offsets = tmp_path / "boot_id", tmp_path / "offsets"
+    monkeypatch.setattr(SystemClock, "_boot_id", boot)
+    monkeypatch.setattr(SystemClock, "_offsets", offsets)
+    boot.write_text("6c1f\n")
+    assert SystemClock().boot == "6c1f"
+    offsets.write_text("monotonic           0         0\nboottime            0         0\n")
+    assert SystemClock().boot == "6c1f"
+    offsets.write_text("monotonic           0         0\nboottime        86400         0\n")
+    assert SystemClock().boot == "6c1f 86400.0"
+
+
+def test_small_steps_add_up_to_one_that_is_seen(clock: StillClock) -> None:
+    watch = Watch(clock, MARGIN)
+    clock.set_by(0.6)
+    assert watch.look() == ()
+    before = clock.now()
+    clock.set_by(0.6)
+    assert watch.look() == (Step(before, clock.now(), before),)
+    assert watch.look() == ()
 
 
 @pytest.mark.slow
