@@ -416,6 +416,31 @@ def test_unresolved_calls_say_since_when_and_why(
     ]
 
 
+def test_an_ongoing_call_that_the_last_good_list_lacked_is_told_apart_from_one_that_goes_on(
+    conn: Connection, writer: Writer, tables: Query, make_fact: MakeFact
+) -> None:
+    """By the last good run alone, and not once it was heard of again; accepted or not: that is another column."""
+    unlisted = "SELECT call_id FROM report.unresolved_calls WHERE unlisted ORDER BY call_id"
+    told = {kind: make_fact(kind, 0, call_id=kind, id_time=UNTIMED) for kind in (Kind.START, Kind.LIST, Kind.END)}
+    writer.write(Batch(facts=list(told.values()), sessions=[session(1, 0, 30)]))
+    run = reconcile.Run(UUID(int=1), "ny-1", "command")
+    reconcile.begin(conn, run)
+    actions = [Action(Act.ASK, Rule.MISSED_END, kind, "ongoing with us, but not listed") for kind in told]
+    reconcile.add_actions(conn, run, actions, dict.fromkeys(told, "timeout"))
+    assert tables(unlisted) == []
+    reconcile.finish(conn, run, reconcile.Result(at(10), 0))
+    assert tables(unlisted) == [("list",), ("start",)]  # the third has ended meanwhile
+    acceptance.accept_call(conn, "list", Author("me@here", "gone"))
+    assert tables(unlisted) == [("list",), ("start",)]
+    writer.write(Batch(facts=[make_fact(Kind.LIST, 700, call_id="start", id_time=UNTIMED)]))
+    assert tables(unlisted) == [("list",)]
+    again = reconcile.Run(UUID(int=2), "ny-1", "command")
+    reconcile.begin(conn, again)
+    reconcile.finish(conn, again, reconcile.Result(at(20), 0))
+    assert tables(unlisted) == []
+    assert tables("SELECT count(*) FROM report.unresolved_calls WHERE unlisted IS NULL") == [(0,)]
+
+
 # All ------------------------------------------------------------------------------------------------------------
 
 
