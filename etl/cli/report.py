@@ -41,7 +41,7 @@ def report(
     the views is enough; who may not see personal data gets pseudonyms.
 
     Exit code 5 if something of this time is missing and not accepted: open gaps, calls lost, calls that ended over five
-    minutes ago without a record.
+    minutes ago without a record, calls that go on though the recorder's last good list lacked them.
 
     Example: cdr report --out report --from 2026-03-01 --to 2026-04-01 --timezone Europe/Budapest
     """

@@ -76,7 +76,10 @@ class CauseCount:
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """Calls that are not complete, by state and whether someone accepted that."""
+    """Calls that are not complete, by state and whether someone accepted that.
+
+    Of those that are ongoing the ones that their recorder's last good list lacked have a state of their own: unlisted.
+    """
 
     state: str
     accepted: bool

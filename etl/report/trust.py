@@ -160,5 +160,10 @@ def _about_calls(found: Findings) -> Iterator[str]:
 _STATES = {
     "lost": ("is lost", "are lost", "heard of, but no longer known to the recorder"),
     "ended": ("has ended", "have ended", "no finished record has arrived"),
+    "unlisted": (
+        "goes on with us only",
+        "go on with us only",
+        "missing from the recorder's last list, and asking about that settled nothing",
+    ),
     "ongoing": ("goes on", "go on", "no end has been heard of"),
 }

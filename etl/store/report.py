@@ -70,12 +70,13 @@ SELECT count(*), coalesce(sum(duration), interval '0') FROM report.conversations
 """
 
 _UNRESOLVED = """
-SELECT state, accepted, count(*), count(*) FILTER (WHERE state = 'lost' OR (state = 'ended' AND since < %(late)s))
+SELECT CASE WHEN unlisted THEN 'unlisted' ELSE state END, accepted, count(*),
+    count(*) FILTER (WHERE unlisted OR state = 'lost' OR (state = 'ended' AND since < %(late)s))
 FROM (
-    SELECT state, accepted, since FROM report.unresolved_calls
+    SELECT state, accepted, since, unlisted FROM report.unresolved_calls
     WHERE start_time >= %(from)s AND start_time < %(to)s
     UNION ALL
-    SELECT state, accepted, since FROM report.unresolved_calls
+    SELECT state, accepted, since, unlisted FROM report.unresolved_calls
     WHERE start_time IS NULL AND call_id IN (
         SELECT call_id FROM report.calls
         WHERE start_time IS NULL AND first_seen_at >= %(from)s AND first_seen_at < %(to)s)

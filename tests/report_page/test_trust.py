@@ -37,6 +37,11 @@ def with_gap(state: str, recovered: int = 0) -> Findings:
         (with_gap("open"), Level.DOUBTFUL, "1 gap is open (1 h): calls may be missing there."),
         (replace(WHOLE, unresolved=(Unresolved("ongoing", False, 1),)), Level.WHOLE,
          "1 call goes on: no end has been heard of."),
+        (replace(WHOLE, unresolved=(Unresolved("unlisted", False, 1), Unresolved("ongoing", False, 2))), Level.DOUBTFUL,
+         "1 call goes on with us only: missing from the recorder's last list, and asking about that settled nothing."),
+        (replace(WHOLE, unresolved=(Unresolved("unlisted", True, 2),)), Level.ACCEPTED,
+         "2 calls go on with us only (2 accepted): missing from the recorder's last list, and asking about that settled"
+         " nothing."),
         (replace(WHOLE, unresolved=(Unresolved("lost", False, 2),)), Level.DOUBTFUL,
          "2 calls are lost: heard of, but no longer known to the recorder."),
         (replace(WHOLE, unresolved=(Unresolved("lost", True, 2), Unresolved("lost", False, 1))), Level.DOUBTFUL,
