@@ -304,6 +304,33 @@ def listening(start: datetime, end: datetime) -> SessionState:
     return coverage.read(coverage.listed(state, start, start), end + timedelta(seconds=1))
 
 
+def test_time_that_nobody_listened_to_is_not_covered_though_no_gap_was_told_of(conn: Connection) -> None:
+    """The worker's machine was lost with its journal, and no other worker has ended its session: half of the time."""
+    Writer(conn).write(Batch(sessions=[listening(MAY.start, MAY.start + 24 * HOUR)]))
+    calls = [fact(str(n), Kind.DETAIL, NOON, start_time=NOON, end_time=NOON + HOUR) for n in range(18)]
+    found = seen(conn, *calls)
+    answer = verdict(found.findings)
+    assert answer.level is Level.DOUBTFUL
+    assert answer.reasons == (
+        "Sessions listened for 50.00% of the recorders' time.",
+        "Nobody knows yet whether anybody listened to ny-1 since 2024-05-02 00:00:00 (1 d):"
+        " calls may be missing there.",
+    )
+    html = shown(found.findings)
+    assert table(html, "coverage") == [["ny-1", "50.00%", "0", "0", "0", "1 d", "18", "0", "0", "0"]]
+    assert not found.amiss
+
+
+def test_days_after_the_last_word_of_a_session_are_not_taken_for_quiet_ones(known_conn: Connection) -> None:
+    """Sessions were last heard of on the 2nd; each hour of these days shows 0.0000 as covered."""
+    days = Interval(datetime(2025, 4, 5, tzinfo=UTC), datetime(2025, 4, 8, tzinfo=UTC))
+    found = look(known_conn, days, ZoneInfo("UTC"), days.end)
+    answer = verdict(found.findings)
+    assert answer.level is Level.DOUBTFUL
+    assert answer.reasons[0] == "Sessions listened for 0.00% of the recorders' time."
+    assert {row[0]: row[5] for row in table(shown(found.findings), "coverage")} == {"berlin-1": "3 d", "ny-1": "3 d"}
+
+
 def test_a_call_that_goes_on_though_the_last_good_list_lacked_it_is_amiss(conn: Connection) -> None:
     """As it is for `cdr status`; until somebody accepts it."""
     Writer(conn).write(Batch(sessions=[listening(MAY.start, MAY.end)]))
