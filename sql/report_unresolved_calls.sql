@@ -5,6 +5,33 @@
 -- Zone:    all times are UTC instants.
 -- Masks:   the parties, as in report.calls.
 
+-- cdr.unlisted_call: the calls that are ongoing with us, yet were absent from their recorder's last good list.
+--
+-- Purpose: one place that says when an ongoing call is amiss, for `cdr status`, the reading of history, and readers.
+--          The newest good run asked about a call because its list lacked it, and the call is ongoing still. Not if it was
+--          heard of since; nor if it was in the run's second list, which is the only reason to report a call that the
+--          recorder says it does not know.
+-- Grain:   one row per such call, accepted or not.
+CREATE OR REPLACE VIEW cdr.unlisted_call AS
+SELECT c.call_id, c.id_time, c.recorder
+FROM (SELECT DISTINCT s.recorder FROM cdr.session s) s
+CROSS JOIN LATERAL (
+    SELECT r.id, r.asked_at FROM cdr.reconcile_run r
+    WHERE r.recorder = s.recorder AND r.result = 'done' ORDER BY r.started_at DESC LIMIT 1
+) last
+JOIN cdr.reconcile_action i ON i.run = last.id AND i.act = 'ask' AND i.rule = 'b'
+JOIN cdr.call c ON c.call_id = i.call_id AND c.recorder = s.recorder AND c.state = 'ongoing'
+WHERE NOT EXISTS (
+        SELECT FROM cdr.fact f WHERE f.call_id = c.call_id AND f.id_time = c.id_time
+            AND f.kind IN ('start', 'list') AND f.observed_at > last.asked_at)
+    AND NOT (i.outcome = 'unknown' AND EXISTS (
+        SELECT FROM cdr.reconcile_action o WHERE o.run = last.id AND o.call_id = i.call_id AND o.act = 'report'));
+COMMENT ON VIEW cdr.unlisted_call IS
+    'Calls that are ongoing with us, yet were absent from their recorder''s last good list, and not heard of since. Grain: one row per call';
+COMMENT ON COLUMN cdr.unlisted_call.call_id IS 'Id of the call';
+COMMENT ON COLUMN cdr.unlisted_call.id_time IS 'UTC time inside the id, as in cdr.call';
+COMMENT ON COLUMN cdr.unlisted_call.recorder IS 'Its recorder';
+
 CREATE OR REPLACE VIEW report.unresolved_calls AS
 SELECT
     c.call_id,
@@ -33,7 +60,9 @@ SELECT
     a.at AS accepted_at,
     last.told AS last_action,
     last.outcome AS last_answer,
-    last.at AS last_action_at
+    last.at AS last_action_at,
+    -- Looked up once for all rows, and only where it is asked for.
+    c.state = 'ongoing' AND (c.call_id, c.id_time) IN (SELECT u.call_id, u.id_time FROM cdr.unlisted_call u) AS unlisted
 FROM cdr.call c
 CROSS JOIN (
     SELECT
@@ -82,3 +111,5 @@ COMMENT ON COLUMN report.unresolved_calls.accepted_at IS 'When (UTC instant)';
 COMMENT ON COLUMN report.unresolved_calls.last_action IS 'What reconciliation did about it last, in words; null if nothing';
 COMMENT ON COLUMN report.unresolved_calls.last_answer IS 'What the recorder answered to that, if it was asked';
 COMMENT ON COLUMN report.unresolved_calls.last_action_at IS 'Begin of that run (UTC instant)';
+COMMENT ON COLUMN report.unresolved_calls.unlisted IS
+    'Whether it is ongoing, yet was absent from its recorder''s last good list and not heard of since: something is missing of it';

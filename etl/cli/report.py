@@ -17,6 +17,7 @@ from etl.cli.words import reason
 from etl.errors import UsageError
 from etl.jobs import report as jobs
 from etl.model import Interval
+from etl.report.trust import verdict
 
 DAYS = timedelta(days=30)
 """What a report is about unless it is told."""
@@ -41,7 +42,7 @@ def report(
     the views is enough; who may not see personal data gets pseudonyms.
 
     Exit code 5 if something of this time is missing and not accepted: open gaps, calls lost, calls that ended over five
-    minutes ago without a record.
+    minutes ago without a record, calls that go on though the recorder's last good list lacked them.
 
     Example: cdr report --out report --from 2026-03-01 --to 2026-04-01 --timezone Europe/Budapest
     """
@@ -113,7 +114,7 @@ def _days(span: Interval, zone: ZoneInfo) -> str:
 
 
 def _show(done: jobs.Report, as_json: bool) -> None:
-    found = done.findings
+    found, answer = done.findings, verdict(done.findings).level.value
     if as_json:
         print_json(
             {
@@ -124,9 +125,11 @@ def _show(done: jobs.Report, as_json: bool) -> None:
                 "calls": found.calls,
                 "conversations": found.conversations.count,
                 "open_gaps": sum(gap.state == "open" for gap in found.gaps),
+                "trusted": answer,
                 "amiss": done.amiss,
             }
         )
         return
     data.print(safe(done.path), soft_wrap=True)
     note(f"{found.calls:,} calls, {found.conversations.count:,} conversations")
+    note(f"can these numbers be trusted? {answer}")

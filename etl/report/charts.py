@@ -72,7 +72,7 @@ class Heat:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A gap on a lane, in one of the states open, filled and accepted."""
+    """A gap on a lane, in one of the states open, filled and accepted; or time that is pending."""
 
     span: Interval
     state: str
@@ -80,7 +80,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A recorder's time, and the gaps in it."""
+    """A recorder's time, and what of it nobody is known to have listened to."""
 
     label: str
     known: Interval | None

@@ -1,25 +1,32 @@
-"""Whether somebody listened: each recorder's time, the gaps in it, and what became of them."""
+"""Whether somebody listened: each recorder's time, the gaps in it, what became of them, and what nobody knows yet."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from etl.model import Interval
 from etl.report.charts import Column, Figure, Lane, Mark, Table, Timeline
-from etl.report.rows import Coverage, Findings, Gap
+from etl.report.rows import Coverage, Findings, Gap, Pending
 from etl.report.words import count, counted, lasting, moment, share, shortened
 
 STATES = ("open", "filled", "accepted")
 """The states of a gap, the worst first."""
+PENDING = "pending"
+"""What is neither covered nor a gap."""
+USUAL = timedelta(minutes=5)
+"""How far behind a session may be that is well: keep-alives and commits are seconds apart, rarely minutes."""
 MOST_GAPS = 200
 """Gaps in the table: open ones first, then the longest."""
 _HOUR = timedelta(hours=1)
 
 Describe = Callable[[str], str]
 """Puts the reason of a gap into words."""
+Unheard: TypeAlias = Gap | Pending
+"""A time of which no session is known to have listened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,21 @@ def uncovered(found: Findings) -> timedelta:
     return sum((within(gap, found) for gap in found.gaps), timedelta())
 
 
+def waiting(found: Findings) -> list[Pending]:
+    """What is pending in the report for longer than is usual. The little that every live session is behind is not."""
+    return [each for each in found.pending if found.now - each.start > USUAL and within(each, found)]
+
+
+def undecided(found: Findings) -> timedelta:
+    """How long that is, all recorders together."""
+    return sum((within(each, found) for each in waiting(found)), timedelta())
+
+
+def listened(found: Findings) -> str:
+    """The share of the recorders' time in which sessions are known to have listened."""
+    return share(covered(found), covered(found) + uncovered(found) + undecided(found))
+
+
 def figures(found: Findings, describe: Describe) -> tuple[Figure, ...]:
     return (timeline(found), gaps(found, describe))
 
@@ -62,81 +84,87 @@ def timeline(found: Findings) -> Figure:
     key, title = "coverage", "Who was listened to, and when"
     if not found.coverage and not found.gaps:
         return Figure(key, title, "No recorder was subscribed to in this time.")
-    by_recorder = _by_recorder(found)
+    by_recorder = unheard(found)
     ordered = sorted(found.coverage, key=lambda row: row.recorder)
     lanes = tuple(_lane(row, by_recorder[row.recorder], found) for row in ordered)
     rows = tuple(_row(row, by_recorder[row.recorder], found) for row in ordered)
-    sums = ("covered", "open gaps", "filled", "accepted", "calls", "recovered", "unresolved", "not understood")
+    sums = ("covered", "open gaps", "filled", "accepted", PENDING, "calls", "recovered", "unresolved", "not understood")
     columns = (Column("recorder"), *(Column(name, "number") for name in sums))
     table = Table("Coverage by recorder", columns, rows)
     note = "A gap shorter than the plot can show is drawn wider than it is."
     return Figure(key, title, _summary(found), Timeline(found.span, lanes), table, note, wide=True)
 
 
-def _by_recorder(found: Findings) -> dict[str, list[Gap]]:
-    gaps: defaultdict[str, list[Gap]] = defaultdict(list)
-    for gap in found.gaps:
-        gaps[gap.recorder].append(gap)
-    return gaps
+def unheard(found: Findings) -> Mapping[str, list[Unheard]]:
+    """Of each recorder its gaps, and what is pending."""
+    every: list[Unheard] = [*found.gaps, *waiting(found)]
+    times: defaultdict[str, list[Unheard]] = defaultdict(list)
+    for each in every:
+        times[each.recorder].append(each)
+    return times
 
 
 def _summary(found: Findings) -> str:
-    whole = covered(found) + uncovered(found)
-    listened = f"Sessions listened for {share(covered(found), whole)} of the time of {_recorders(found)}"
+    told = f"Sessions listened for {listened(found)} of the time of {counted(len(found.coverage), 'recorder')}"
+    told += f"; {_summary_of_gaps(found)}."
+    if waiting(found):
+        told += f" Of {lasting(undecided(found))} nobody knows yet: pending."
+    return told
+
+
+def _summary_of_gaps(found: Findings) -> str:
     if not found.gaps:
-        return f"{listened}; there was no gap."
+        return "there was no gap"
     sums = lost(found.gaps, found)
     told = ", ".join(f"{count(sums[state].count)} {state}" for state in STATES if sums[state].count)
-    return f"{listened}; {counted(len(found.gaps), 'gap')} ({told}) lasted {lasting(uncovered(found))} in all."
+    return f"{counted(len(found.gaps), 'gap')} ({told}) lasted {lasting(uncovered(found))} in all"
 
 
-def _recorders(found: Findings) -> str:
-    return counted(len(found.coverage), "recorder")
-
-
-def known(row: Coverage, gaps: Iterable[Gap], found: Findings) -> Interval | None:
+def known(row: Coverage, times: Iterable[Unheard], found: Findings) -> Interval | None:
     """The recorder's time in the report, from its first subscription to where all is settled; it has no holes.
 
-    The view has hours. What is neither covered nor in a gap of the first one lies before the first subscription, if
-    there is anything later; else it may as well be pending.
+    The view has hours. What is neither covered nor in one of `times` of the first one lies before the first
+    subscription, if there is anything later; else it may as well be pending.
     """
-    given = list(gaps)
+    given = list(times)
     begin, first_ends = max(row.first, found.span.start), min(row.first + _HOUR, found.now, found.span.end)
-    settled = row.covered + sum((within(gap, found) for gap in given), timedelta())
-    in_first = row.covered_first + sum((_overlap(gap, begin, first_ends, found) for gap in given), timedelta())
+    settled = row.covered + sum((within(each, found) for each in given), timedelta())
+    in_first = row.covered_first + sum((_overlap(each, begin, first_ends, found) for each in given), timedelta())
     start = begin if settled <= in_first else max(begin, first_ends - in_first)
     end = min(start + settled, found.span.end, found.now)
     return Interval(start, end) if start < end else None
 
 
-def within(gap: Gap, found: Findings) -> timedelta:
-    """How much of the gap lies in the time of the report, as far as that has passed."""
-    return _overlap(gap, found.span.start, found.span.end, found)
+def within(each: Unheard, found: Findings) -> timedelta:
+    """How much of it lies in the time of the report, as far as that has passed."""
+    return _overlap(each, found.span.start, found.span.end, found)
 
 
-def _overlap(gap: Gap, start: datetime, end: datetime, found: Findings) -> timedelta:
-    return max(timedelta(), min(gap.end or found.now, end, found.now) - max(gap.start, start))
+def _overlap(each: Unheard, start: datetime, end: datetime, found: Findings) -> timedelta:
+    return max(timedelta(), min(each.end or found.now, end, found.now) - max(each.start, start))
 
 
-def _lane(row: Coverage, gaps: list[Gap], found: Findings) -> Lane:
-    return Lane(shortened(row.recorder), known(row, gaps, found), tuple(_marks(gaps, found)))
+def _lane(row: Coverage, times: list[Unheard], found: Findings) -> Lane:
+    return Lane(shortened(row.recorder), known(row, times, found), tuple(_marks(times, found)))
 
 
-def _marks(gaps: Iterable[Gap], found: Findings) -> Iterable[Mark]:
-    for gap in gaps:
-        start, end = max(gap.start, found.span.start), min(gap.end or found.now, found.now, found.span.end)
+def _marks(times: Iterable[Unheard], found: Findings) -> Iterable[Mark]:
+    for each in times:
+        start, end = max(each.start, found.span.start), min(each.end or found.now, found.now, found.span.end)
         if start < end:
-            yield Mark(Interval(start, end), gap.state)
+            yield Mark(Interval(start, end), each.state if isinstance(each, Gap) else PENDING)
 
 
-def _row(row: Coverage, gaps: list[Gap], found: Findings) -> tuple[str, ...]:
-    sums = lost(gaps, found)
-    gone = sum((each.time for each in sums.values()), timedelta())
+def _row(row: Coverage, times: list[Unheard], found: Findings) -> tuple[str, ...]:
+    sums = lost((each for each in times if isinstance(each, Gap)), found)
+    gone = sum((within(each, found) for each in times), timedelta())
+    pending = sum((within(each, found) for each in times if isinstance(each, Pending)), timedelta())
     counts = (row.calls, row.recovered, row.unresolved, row.quarantined)
     return (
         row.recorder,
         share(row.covered, row.covered + gone),
         *(_told(sums[state]) for state in STATES),
+        lasting(pending) if pending else "0",
         *(count(number) for number in counts),
     )
 

@@ -34,9 +34,12 @@ _WORDS = (
     ("Complete, unresolved", "A call is complete when its finished record is archived; unresolved until then."),
     ("Recorded time", "The length of all calls that have ended, copies included."),
     ("Erlangs", "Seconds of calls within an hour, divided by 3600: how many went on at once on average."),
-    ("Covered", "A session listened to the recorder and saw everything. What is not covered lies in a gap."),
+    ("Covered", "A session listened to the recorder and saw everything. What is not covered lies in a gap, or is"
+     " pending."),
     ("Gap", "A time in which nobody listened. Open: calls in it may be missing. Filled: the history was read, and shows"
      " what there was. Accepted: somebody took note that calls in it may be missing for good."),
+    ("Pending", "A time of which nobody knows yet whether a session listened: it has told nothing of it, and its end is"
+     " not known either. It becomes covered, or a gap."),
     ("Recovered", "A call whose start nobody heard, and that a list of calls or the history showed first."),
 )  # fmt: skip
 

@@ -37,8 +37,13 @@ BLUE = "#2a88c8"
 """Of plots with one colour: seen on white and on black."""
 HATCHES = ("", "///", "\\\\\\", "xxx", "---", "||")
 """Never colour alone. Lines only: dots would make a file of 100 kB."""
-GAPS = {"open": ("#d55e00", "xxxx"), "filled": ("#e69f00", "////"), "accepted": ("#767676", "----")}
-"""Colour and hatch of the states of a gap, the worst first."""
+MARKS = {
+    "open": ("open gap", "#d55e00", "xxxx"),
+    "pending": ("pending", "#cc79a7", "||||"),
+    "filled": ("filled gap", "#e69f00", "////"),
+    "accepted": ("accepted gap", "#767676", "----"),
+}
+"""Label, colour and hatch of the states that a lane marks, the worst first."""
 COVERED = "#56b4e9"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 SHADES = 12
@@ -159,11 +164,11 @@ def _heat(chart: Heat, _zone: ZoneInfo) -> Figure:
 
 
 def _timeline(chart: Timeline, zone: ZoneInfo) -> Figure:
-    figure, axes = _sheet(1.1 + 0.3 * max(1, len(chart.lanes)))
+    figure, axes = _sheet(1.3 + 0.3 * max(1, len(chart.lanes)))
     for place, lane in enumerate(chart.lanes):
         if lane.known:
             axes.broken_barh([_piece(lane.known)], (place - 0.32, 0.64), facecolor=COVERED)
-        for state, (colour, hatch) in reversed(GAPS.items()):
+        for state, (_, colour, hatch) in reversed(MARKS.items()):
             pieces = [_piece(span) for span in _visible(lane.marks, state, chart.span)]
             axes.broken_barh(
                 pieces, (place - 0.32, 0.64), facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0
@@ -173,14 +178,14 @@ def _timeline(chart: Timeline, zone: ZoneInfo) -> Figure:
     axes.tick_params(axis="y", length=0)
     _times(axes, chart.span.start, chart.span.end, zone)
     handles = [Patch(facecolor=COVERED, label="listened")]
-    handles += [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0, label=f"{state} gap")
-                for state, (colour, hatch) in GAPS.items()]  # fmt: skip
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, handlelength=1.6, columnspacing=1.0)
+    handles += [Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0, label=label)
+                for label, colour, hatch in MARKS.values()]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper left", ncols=3, handlelength=1.6, columnspacing=1.0)
     return figure
 
 
 def _visible(marks: Sequence[Mark], state: str, whole: Interval) -> list[Interval]:
-    """The gaps of a state, each wide enough to be seen; those that then touch are one."""
+    """The marks of a state, each wide enough to be seen; those that then touch are one."""
     least = (whole.end - whole.start) / _FINEST
     joined: list[Interval] = []
     for span in sorted(mark.span for mark in marks if mark.state == state):

@@ -76,7 +76,10 @@ class CauseCount:
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """Calls that are not complete, by state and whether someone accepted that."""
+    """Calls that are not complete, by state and whether someone accepted that.
+
+    Of those that are ongoing the ones that their recorder's last good list lacked have a state of their own: unlisted.
+    """
 
     state: str
     accepted: bool
@@ -116,6 +119,16 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """A row of `report.pending` that overlaps the time of the report: a session has told nothing of it, nor has it
+    ended; `end` is None while that lasts."""
+
+    recorder: str
+    start: datetime
+    end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Conversations:
     """`report.conversations_between`: how many, and how long people talked."""
 
@@ -140,6 +153,7 @@ class Findings:
     unresolved: tuple[Unresolved, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    pending: tuple[Pending, ...] = ()
 
     @property
     def calls(self) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from etl.report.coverage import covered, known, lost, uncovered
-from etl.report.rows import Findings
-from etl.report.words import count, counted, hours, lasting, listed, moment, recorder, share
+from etl.report.coverage import covered, known, listened, lost, undecided, unheard, waiting, within
+from etl.report.rows import Findings, Pending
+from etl.report.words import count, counted, hours, lasting, listed, moment, recorder
 
 _CLOSE = timedelta(seconds=1)
 """What the view's sums may be off."""
@@ -49,13 +49,15 @@ def numbers(found: Findings) -> tuple[Number, ...]:
     names = {recorder(day.recorder) for day in found.days} | {row.recorder for row in found.coverage}
     unresolved = sum(day.unresolved for day in found.days)
     gaps = sum(1 for gap in found.gaps if gap.state == "open")
-    listened = share(covered(found), covered(found) + uncovered(found))
+    told = f"of the recorders' time; {counted(gaps, 'open gap')}"
+    if waiting(found):
+        told += f", {lasting(undecided(found))} pending"
     return (
         Number("Calls", count(found.calls), f"{hours(recorded)} recorded"),
         Number("Conversations", count(found.conversations.count), "copies on several recorders counted once"),
         Number("Talk time", hours(found.conversations.talk_time), "of conversations"),
         Number("Recorders", count(len(names)), "with calls, or listened to"),
-        Number("Covered", listened, f"of the recorders' time; {counted(gaps, 'open gap')}"),
+        Number("Covered", listened(found), told),
         Number("Unresolved", count(unresolved), "calls that are not complete"),
     )
 
@@ -66,11 +68,12 @@ def verdict(found: Findings) -> Verdict:
 
 
 def _level(found: Findings) -> Level:
-    if not found.coverage and not found.gaps:
+    if _nothing_known(found):
         return Level.UNKNOWN if found.calls else Level.EMPTY
     gaps = lost(found.gaps, found)
     missing = any(row.calls for row in found.unresolved if row.state != "ongoing" and not row.accepted)
-    if gaps["open"].count or missing or _refused(found) or _strangers(found) or _late(found):
+    unheard_of = gaps["open"].count or waiting(found) or _strangers(found) or _late(found)
+    if unheard_of or missing or _refused(found):
         return Level.DOUBTFUL
     accepted = gaps["accepted"].count or any(row.accepted for row in found.unresolved)
     if accepted:
@@ -78,13 +81,19 @@ def _level(found: Findings) -> Level:
     return Level.EXPIRED if _expired(found) else Level.WHOLE
 
 
+def _nothing_known(found: Findings) -> bool:
+    """There is no time in which somebody listened, or should have; at most a few minutes are pending, as usual."""
+    return not covered(found) and not found.gaps and not waiting(found)
+
+
 def _reasons(found: Findings) -> Iterator[str]:
-    if not found.coverage and not found.gaps:
-        yield "No recorder was subscribed to in this time, so nothing shows whether calls are missing."
+    if _nothing_known(found):
+        why = "Nothing is known of this time yet" if found.coverage else "No recorder was subscribed to in this time"
+        yield f"{why}, so nothing shows whether calls are missing."
     else:
-        listened = share(covered(found), covered(found) + uncovered(found))
-        yield f"Sessions listened for {listened} of the recorders' time."
+        yield f"Sessions listened for {listened(found)} of the recorders' time."
         yield from _about_gaps(found)
+        yield from _about_pending(found)
     if expired := _expired(found):
         until = moment(min(expired, found.span.end), found.zone)
         yield f"Calls before {until} were deleted by age, but for those on hold, and are not counted."
@@ -94,7 +103,7 @@ def _reasons(found: Findings) -> Iterator[str]:
 
 def _about_gaps(found: Findings) -> Iterator[str]:
     gaps = lost(found.gaps, found)
-    if not found.gaps:
+    if not found.gaps and not waiting(found):
         yield "There was no gap."
     if number := gaps["open"].count:
         length = lasting(gaps["open"].time)
@@ -108,15 +117,27 @@ def _about_gaps(found: Findings) -> Iterator[str]:
         yield f"{counted(number, 'gap')} {_are(number)} accepted ({length}): calls may be missing there for good."
 
 
+def _about_pending(found: Findings) -> Iterator[str]:
+    if times := [_pending(each, found) for each in waiting(found)]:
+        yield f"Nobody knows yet whether anybody listened to {listed(times)}: calls may be missing there."
+
+
+def _pending(each: Pending, found: Findings) -> str:
+    """ny-1 since 2026-03-05 00:00:00 (2 d): the moment as it is, the length as far as it lies in the report."""
+    start, length = moment(each.start, found.zone), lasting(within(each, found))
+    when = f"since {start}" if each.end is None else f"from {start} to {moment(each.end, found.zone)}"
+    return f"{each.recorder} {when} ({length})"
+
+
 def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
 def _late(found: Findings) -> list[str]:
     """Recorders whose first subscription lies in the time of the report: before it nothing is known."""
-    late = []
+    times, late = unheard(found), []
     for row in found.coverage:
-        time = known(row, [gap for gap in found.gaps if gap.recorder == row.recorder], found)
+        time = known(row, times[row.recorder], found)
         if time is not None and time.start - found.span.start > _CLOSE:
             late.append(row.recorder)
     return sorted(late)
@@ -160,5 +181,10 @@ def _about_calls(found: Findings) -> Iterator[str]:
 _STATES = {
     "lost": ("is lost", "are lost", "heard of, but no longer known to the recorder"),
     "ended": ("has ended", "have ended", "no finished record has arrived"),
+    "unlisted": (
+        "goes on with us only",
+        "go on with us only",
+        "missing from the recorder's last list, and asking about that settled nothing",
+    ),
     "ongoing": ("goes on", "go on", "no end has been heard of"),
 }

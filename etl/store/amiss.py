@@ -46,24 +46,10 @@ WHERE c.state IN ('{State.LOST}', '{State.ENDED}')
 GROUP BY c.recorder
 """
 
-UNLISTED = f"""
-FROM (SELECT DISTINCT recorder FROM cdr.session) s
-CROSS JOIN LATERAL (
-    SELECT id, asked_at FROM cdr.reconcile_run
-    WHERE recorder = s.recorder AND result = 'done' ORDER BY started_at DESC LIMIT 1
-) r
-JOIN cdr.reconcile_action i ON i.run = r.id AND i.act = 'ask' AND i.rule = 'b'
-JOIN cdr.call c ON c.call_id = i.call_id AND c.recorder = s.recorder AND c.state = '{State.ONGOING}'
-WHERE NOT EXISTS (
-        SELECT FROM cdr.fact f WHERE f.call_id = c.call_id AND f.id_time = c.id_time
-          AND f.kind IN ('{Kind.START}', '{Kind.LIST}') AND f.observed_at > r.asked_at)
-  AND NOT (i.outcome = 'unknown' AND EXISTS (
-        SELECT FROM cdr.reconcile_action o WHERE o.run = r.id AND o.call_id = i.call_id AND o.act = 'report'))
-  AND NOT EXISTS (SELECT FROM cdr.call_acceptance a WHERE a.call_id = c.call_id)
+UNLISTED = """
+FROM cdr.unlisted_call c WHERE NOT EXISTS (SELECT FROM cdr.call_acceptance a WHERE a.call_id = c.call_id)
 """
-"""Calls `c` that are ongoing yet absent from the last good list, as the end of a query: the newest good run asked
-about a call because its list lacked it, and the call is ongoing still. Not if it was heard of since; nor if it was in
-the run's second list, which is the only reason to report a call that the recorder says it does not know."""
+"""Calls `c` that are ongoing yet absent from the last good list, and not accepted, as the end of a query."""
 
 _UNLISTED = f"SELECT c.recorder, 0, 0, count(*) {UNLISTED} GROUP BY c.recorder"
 

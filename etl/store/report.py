@@ -23,6 +23,7 @@ from etl.report.rows import (
     Gap,
     HourVolume,
     Peak,
+    Pending,
     Unresolved,
 )
 from etl.store.amiss import OVERDUE
@@ -70,12 +71,13 @@ SELECT count(*), coalesce(sum(duration), interval '0') FROM report.conversations
 """
 
 _UNRESOLVED = """
-SELECT state, accepted, count(*), count(*) FILTER (WHERE state = 'lost' OR (state = 'ended' AND since < %(late)s))
+SELECT CASE WHEN unlisted THEN 'unlisted' ELSE state END, accepted, count(*),
+    count(*) FILTER (WHERE unlisted OR state = 'lost' OR (state = 'ended' AND since < %(late)s))
 FROM (
-    SELECT state, accepted, since FROM report.unresolved_calls
+    SELECT state, accepted, since, unlisted FROM report.unresolved_calls
     WHERE start_time >= %(from)s AND start_time < %(to)s
     UNION ALL
-    SELECT state, accepted, since FROM report.unresolved_calls
+    SELECT state, accepted, since, unlisted FROM report.unresolved_calls
     WHERE start_time IS NULL AND call_id IN (
         SELECT call_id FROM report.calls
         WHERE start_time IS NULL AND first_seen_at >= %(from)s AND first_seen_at < %(to)s)
@@ -95,11 +97,17 @@ SELECT id, recorder, from_time, to_time, reason, state, calls_recovered
 FROM report.gaps WHERE from_time < %(to)s AND (to_time IS NULL OR to_time > %(from)s) ORDER BY from_time, recorder
 """
 
+_PENDING = """
+SELECT recorder, from_time, to_time
+FROM report.pending WHERE from_time < %(to)s AND (to_time IS NULL OR to_time > %(from)s) ORDER BY recorder, from_time
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Looked:
     """What the archive shows, and whether something of it is missing without being accepted: open gaps, calls that
-    are lost, calls that ended more than five minutes ago without a record."""
+    are lost, calls that ended more than five minutes ago without a record, calls that go on with us though the last
+    good list lacked them. Not time that is pending: it may turn out to be covered."""
 
     findings: Findings
     amiss: bool
@@ -154,6 +162,7 @@ class _Look:
             unresolved=tuple(Unresolved(*row[:3]) for row in unresolved),
             coverage=tuple(Coverage(*row) for row in self._rows(_COVERAGE)),
             gaps=gaps,
+            pending=tuple(Pending(*row) for row in self._rows(_PENDING)),
         )
         missing = any(overdue and not accepted for _, accepted, _, overdue in unresolved)
         return Looked(findings, missing or any(gap.state == "open" for gap in gaps))

@@ -85,6 +85,7 @@ def test_the_page_is_written_and_its_path_goes_to_stdout(run: Here, tmp_path: Pa
     assert done.out == "deep/er/index.html\n"
     assert "about the whole days from 2025-03-01 to before 2025-04-01 (UTC)" in done.err
     assert "is read in UTC" in done.err
+    assert "can these numbers be trusted? Not wholly" in done.err
     page = (tmp_path / "deep/er/index.html").read_text(encoding="utf-8")
     assert "<h1>Calls, 2025-03-01 to 2025-03-31</h1>" in page
     assert page.count("<svg ") == 8
@@ -101,7 +102,17 @@ def test_where_nothing_is_amiss_the_command_ends_with_0_and_says_in_json_what_it
     assert said["path"] == str(tmp_path / "index.html")
     assert (said["from"], said["to"]) == ("2025-03-02T00:00:00+00:00", "2025-03-05T00:00:00+00:00")
     assert (said["timezone"], said["open_gaps"], said["amiss"]) == ("UTC", 0, False)
+    assert said["trusted"] == "Yes"
     assert said["calls"] > said["conversations"] > 0
+
+
+@pytest.mark.slow
+def test_a_time_that_is_pending_is_not_trusted_though_nothing_of_it_is_known_to_be_missing(run: Here) -> None:
+    """Two sessions of these days never ended, and never told of them: exit code 0, as for `cdr status`."""
+    done = run("--out", ".", "--from", "2025-04-05", "--to", "2025-04-08", "--timezone", "UTC", "--json")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert (said["trusted"], said["open_gaps"], said["amiss"]) == ("Not wholly", 0, False)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from support.known import CALLS, GAPS, QUARANTINE, RETIRED, KnownCall
 from etl.calls import coverage
 from etl.calls.coverage import SessionState
 from etl.calls.ids import UNTIMED
+from etl.calls.reconcile import Act, Action, Rule
 from etl.cli.words import reason
 from etl.errors import SchemaMismatch, UsageError
 from etl.model import Fact, Interval, Kind, Value
@@ -24,6 +25,8 @@ from etl.report.page import page
 from etl.report.rows import Findings, Unresolved
 from etl.report.trust import Level, verdict
 from etl.report.words import clock, counted, lasting, moment, share
+from etl.store import acceptance, reconcile
+from etl.store.audit import Author
 from etl.store.database import Connection
 from etl.store.report import Looked, look
 from etl.store.write import Batch, Writer
@@ -286,15 +289,65 @@ def test_a_call_without_a_start_counts_when_it_was_first_seen(conn: Connection) 
 
 
 def test_a_time_of_which_calls_were_deleted_by_age_does_not_pass_for_a_quiet_one(conn: Connection) -> None:
-    state = coverage.subscribed(SessionState(UUID(int=1), "ny-1", "w", (), MAY.start), MAY.start)
-    state = coverage.read(coverage.listed(state, MAY.start, MAY.start), MAY.end + HOUR)
-    Writer(conn).write(Batch(sessions=[state]))
+    Writer(conn).write(Batch(sessions=[listening(MAY.start, MAY.end + HOUR)]))
     assert verdict(seen(conn).findings).level is Level.WHOLE
     with conn.transaction():
         conn.execute("INSERT INTO cdr.expiry (id, before) VALUES (1, %s)", [MAY.start + 24 * HOUR])
     answer = verdict(seen(conn).findings)
     assert answer.level is Level.EXPIRED
     assert any("Calls before 2024-05-02 00:00:00 were deleted by age" in reason for reason in answer.reasons)
+
+
+def listening(start: datetime, end: datetime) -> SessionState:
+    """A session that covers this time, and of whose end nobody has told."""
+    state = coverage.subscribed(SessionState(UUID(int=1), "ny-1", "w", (), start), start)
+    return coverage.read(coverage.listed(state, start, start), end + timedelta(seconds=1))
+
+
+def test_time_that_nobody_listened_to_is_not_covered_though_no_gap_was_told_of(conn: Connection) -> None:
+    """The worker's machine was lost with its journal, and no other worker has ended its session: half of the time."""
+    Writer(conn).write(Batch(sessions=[listening(MAY.start, MAY.start + 24 * HOUR)]))
+    calls = [fact(str(n), Kind.DETAIL, NOON, start_time=NOON, end_time=NOON + HOUR) for n in range(18)]
+    found = seen(conn, *calls)
+    answer = verdict(found.findings)
+    assert answer.level is Level.DOUBTFUL
+    assert answer.reasons == (
+        "Sessions listened for 50.00% of the recorders' time.",
+        "Nobody knows yet whether anybody listened to ny-1 since 2024-05-02 00:00:00 (1 d):"
+        " calls may be missing there.",
+    )
+    html = shown(found.findings)
+    assert table(html, "coverage") == [["ny-1", "50.00%", "0", "0", "0", "1 d", "18", "0", "0", "0"]]
+    assert not found.amiss
+
+
+def test_days_after_the_last_word_of_a_session_are_not_taken_for_quiet_ones(known_conn: Connection) -> None:
+    """Sessions were last heard of on the 2nd; each hour of these days shows 0.0000 as covered."""
+    days = Interval(datetime(2025, 4, 5, tzinfo=UTC), datetime(2025, 4, 8, tzinfo=UTC))
+    found = look(known_conn, days, ZoneInfo("UTC"), days.end)
+    answer = verdict(found.findings)
+    assert answer.level is Level.DOUBTFUL
+    assert answer.reasons[0] == "Sessions listened for 0.00% of the recorders' time."
+    assert {row[0]: row[5] for row in table(shown(found.findings), "coverage")} == {"berlin-1": "3 d", "ny-1": "3 d"}
+
+
+def test_a_call_that_goes_on_though_the_last_good_list_lacked_it_is_amiss(conn: Connection) -> None:
+    """As it is for `cdr status`; until somebody accepts it."""
+    Writer(conn).write(Batch(sessions=[listening(MAY.start, MAY.end)]))
+    assert not seen(conn, fact("a", Kind.START, NOON, start_time=NOON)).amiss
+    run = reconcile.Run(UUID(int=1), "ny-1", "periodic")
+    reconcile.begin(conn, run)
+    asked = Action(Act.ASK, Rule.MISSED_END, "a", "ongoing with us, but not listed")
+    reconcile.add_actions(conn, run, [asked], {"a": "timeout"})
+    reconcile.finish(conn, run, reconcile.Result(NOON + HOUR, 0))
+    found = seen(conn)
+    assert found.amiss
+    assert verdict(found.findings).level is Level.DOUBTFUL
+    assert found.findings.unresolved == (Unresolved("unlisted", False, 1),)
+    acceptance.accept_call(conn, "a", Author("me@here", "gone"))
+    found = seen(conn)
+    assert not found.amiss
+    assert verdict(found.findings).level is Level.ACCEPTED
 
 
 def test_without_the_views_the_remedy_is_named(conn: Connection) -> None:

@@ -27,6 +27,7 @@ from etl.report.rows import (
     Gap,
     HourVolume,
     Peak,
+    Pending,
 )
 
 HOUR = timedelta(hours=1)
@@ -291,6 +292,38 @@ def test_gaps_count_as_far_as_they_lie_in_the_report() -> None:
     assert listed is not None
     assert [row[0] for row in listed.rows] == ["1", "2", "3"]
     assert listed.rows[1][3] == "1 d 6 h, lasts"
+
+
+def test_what_is_pending_is_drawn_and_told_apart_from_gaps() -> None:
+    """In the plot, its sentence and its table; a recorder without a gap is not covered for that."""
+    gap = Gap(1, "ny-1", midnight(1), midnight(2), "drop", "filled", 0)
+    pending = Pending("ny-1", midnight(7), None)
+    heard = replace(covered(midnight(0), HOUR, 6 * DAY), recorder="ny-1")
+    figure = coverage.timeline(replace(empty(10), gaps=(gap,), coverage=(heard,), pending=(pending,)))
+    assert isinstance(figure.chart, Timeline)
+    (lane,) = figure.chart.lanes
+    assert lane.known == Interval(midnight(0), midnight(10))
+    assert [(mark.span, mark.state) for mark in lane.marks] == [
+        (Interval(midnight(1), midnight(2)), "filled"),
+        (Interval(midnight(7), midnight(10)), "pending"),
+    ]
+    assert figure.table is not None
+    names = [column.name for column in figure.table.columns]
+    assert dict(zip(names, figure.table.rows[0], strict=True)).items() >= {
+        "covered": "60.00%", "filled": "1 (1 d)", "pending": "3 d",
+    }.items()  # fmt: skip
+    assert figure.summary == (
+        "Sessions listened for 60.00% of the time of 1 recorder; 1 gap (1 filled) lasted 1 d in all."
+        " Of 3 d nobody knows yet: pending."
+    )
+
+
+def test_a_recorder_of_which_nothing_was_ever_heard_has_its_time_too() -> None:
+    """Subscribed to on the second day, and pending ever since: before that, nothing of it is drawn."""
+    first = midnight(1) + 20 * MINUTE
+    row = covered(midnight(1), timedelta(), timedelta())
+    found = replace(empty(10), coverage=(row,), pending=(Pending("ny-1", first, None),))
+    assert coverage.known(row, coverage.unheard(found)["ny-1"], found) == Interval(first, midnight(10))
 
 
 def test_of_many_gaps_the_open_and_the_longest_are_listed() -> None:

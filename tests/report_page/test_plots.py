@@ -13,7 +13,7 @@ from etl.cli.words import reason
 from etl.jobs.report import render
 from etl.model import Interval
 from etl.report.charts import Bars, Chart, Heat, Lane, Layer, Mark, Panels, Stack, Timeline
-from etl.report.plots import _visible, draw
+from etl.report.plots import MARKS, _visible, draw
 from etl.report.rows import Findings
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ CHARTS: dict[str, Chart] = {
     "heat": Heat(tuple(tuple(None if hour == day else float(hour) for day in range(7)) for hour in range(24)), "calls"),
     "timeline": Timeline(
         Interval(EDGES[0], EDGES[-1]),
-        tuple(Lane(name, DAY, (Mark(DAY, "open"), Mark(DAY, "filled"), Mark(DAY, "accepted"))) for name in NASTY),
+        tuple(Lane(name, DAY, tuple(Mark(DAY, state) for state in MARKS)) for name in NASTY),
     ),
     "nothing heard": Timeline(DAY, (Lane("ny-1", None, ()),)),
     "zeros": Stack(EDGES, (Layer("ny-1", (0, 0, 0)),), "calls per day"),
@@ -56,7 +56,11 @@ def test_a_plot_is_one_element_with_text_and_without_pictures(name: str) -> None
 
 def labels(name: str) -> str:
     """All text of a plot."""
-    return "".join(str(part) for part in etree.fromstring(draw(CHARTS[name], "key", BERLIN)).itertext())
+    return "".join(texts(name))
+
+
+def texts(name: str) -> list[str]:
+    return [str(part) for part in etree.fromstring(draw(CHARTS[name], "key", BERLIN)).itertext()]
 
 
 def test_labels_are_shown_as_they_are_but_for_what_cannot_be() -> None:
@@ -68,6 +72,12 @@ def test_labels_are_shown_as_they_are_but_for_what_cannot_be() -> None:
     assert "x" * 23 + "…" in shown
     assert "\x1b" not in shown
     assert "_\N{REPLACEMENT CHARACTER}[2Jclear" in labels("stack")
+
+
+def test_each_state_of_a_recorders_time_is_named_and_has_a_hatch_of_its_own() -> None:
+    """No state is told by its colour alone, nor left out of the legend."""
+    assert len({hatch for _, _, hatch in MARKS.values()}) == len(MARKS)
+    assert {"listened", "open gap", "pending", "filled gap", "accepted gap"} <= set(texts("timeline"))
 
 
 def test_gaps_are_drawn_wide_enough_to_be_seen_and_those_that_then_touch_as_one() -> None:

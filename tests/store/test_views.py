@@ -372,6 +372,67 @@ def test_a_range_shows_the_same_conversations_as_the_whole(store: Store, tables:
     assert sorted(each for row in whole for each in row[17]) == sorted(str(number) for number in range(60))
 
 
+# Pending --------------------------------------------------------------------------------------------------------
+
+PENDING = "SELECT recorder, from_time, to_time FROM report.pending ORDER BY recorder, from_time"
+
+
+def test_behind_a_session_that_ended_nothing_is_pending(writer: Writer, tables: Query) -> None:
+    """That is a gap. Nor before the first subscription, or where a session never subscribed."""
+    assert tables(PENDING) == []
+    writer.write(Batch(sessions=[session(1, 0, 30), SessionState(UUID(int=2), "ny-2", "w", (), START)]))
+    assert tables(PENDING) == []
+
+
+def test_what_follows_the_last_word_of_a_session_is_pending_until_it_ends(writer: Writer, tables: Query) -> None:
+    live = session(1, 0, 30, closed=False)
+    writer.write(Batch(sessions=[live]))
+    assert tables(PENDING) == [("ny-1", at(30), None)]
+    writer.write(Batch(sessions=[session(2, 50, 70, closed=False)]))  # another worker takes over
+    assert tables(PENDING) == [("ny-1", at(30), at(50)), ("ny-1", at(70), None)]
+    writer.write(Batch(sessions=[coverage.closed(live, at(80), "journal", MARGIN)]))
+    assert tables(PENDING) == [("ny-1", at(70), None)]
+    assert tables("SELECT from_time, to_time FROM report.gaps") == [(at(30), at(50))]
+
+
+def test_a_subscription_that_got_no_list_yet_is_pending_from_its_begin(writer: Writer, tables: Query) -> None:
+    state = coverage.subscribed(SessionState(UUID(int=1), "ny-1", "w", (), START), at(5))
+    writer.write(Batch(sessions=[state]))
+    assert tables(PENDING) == [("ny-1", at(5), None)]
+
+
+def test_nothing_is_pending_after_a_recorder_was_retired(conn: Connection, writer: Writer, tables: Query) -> None:
+    """Nor does a subscription after that, by a worker that was left running, begin its time anew."""
+    register(conn, [Recorder(name, name, "UTC") for name in ("ny-1", "ny-2")], MARGIN)
+    writer.write(Batch(sessions=[session(1, 0, 30), session(2, 60, 70, "ny-2")]))
+    acceptance.retire(conn, "ny-1", at(40), Author("me@here", "sold"), MARGIN)
+    acceptance.retire(conn, "ny-2", at(40), Author("me@here", "sold"), MARGIN)
+    writer.write(Batch(sessions=[session(3, 50, 60, closed=False)]))
+    assert tables(PENDING) == []
+
+
+def test_covered_gaps_and_pending_are_all_of_a_recorders_time_and_never_overlap(writer: Writer, tables: Query) -> None:
+    """Guarantee G4, over sessions that overlap, end, are left behind, and have other filters."""
+    dice = random.Random(5)
+    for key in range(1, 40):
+        start = dice.uniform(0, 1000)
+        state = session(key, start, start + dice.uniform(0.1, 60), closed=dice.random() < 0.9)
+        writer.write(Batch(sessions=[replace(state, extensions=("1000",)) if key % 5 == 0 else state]))
+    # Where only a session with a narrower filter listened, that is a gap; the view of hours counts it so too.
+    (row,) = tables(
+        """
+        WITH time AS (SELECT tstzrange(min(subscribed_at), NULL) AS whole FROM cdr.session),
+        gaps AS (SELECT coalesce(range_agg(tstzrange(from_time, to_time)), '{}') AS spans FROM report.gaps),
+        waiting AS (SELECT coalesce(range_agg(tstzrange(from_time, to_time)), '{}') AS spans FROM report.pending),
+        heard AS (SELECT range_agg(coverage) - (SELECT spans FROM gaps) AS spans FROM cdr.session)
+        SELECT gaps.spans + waiting.spans + heard.spans = tstzmultirange(whole), isempty(gaps.spans * waiting.spans),
+            isempty(waiting.spans * heard.spans), isempty(waiting.spans)
+        FROM time, gaps, waiting, heard
+        """
+    )
+    assert row == (True, True, True, False)
+
+
 # Unresolved calls -----------------------------------------------------------------------------------------------
 
 
@@ -414,6 +475,31 @@ def test_unresolved_calls_say_since_when_and_why(
             "failed",
         ),
     ]
+
+
+def test_an_ongoing_call_that_the_last_good_list_lacked_is_told_apart_from_one_that_goes_on(
+    conn: Connection, writer: Writer, tables: Query, make_fact: MakeFact
+) -> None:
+    """By the last good run alone, and not once it was heard of again; accepted or not: that is another column."""
+    unlisted = "SELECT call_id FROM report.unresolved_calls WHERE unlisted ORDER BY call_id"
+    told = {kind: make_fact(kind, 0, call_id=kind, id_time=UNTIMED) for kind in (Kind.START, Kind.LIST, Kind.END)}
+    writer.write(Batch(facts=list(told.values()), sessions=[session(1, 0, 30)]))
+    run = reconcile.Run(UUID(int=1), "ny-1", "command")
+    reconcile.begin(conn, run)
+    actions = [Action(Act.ASK, Rule.MISSED_END, kind, "ongoing with us, but not listed") for kind in told]
+    reconcile.add_actions(conn, run, actions, dict.fromkeys(told, "timeout"))
+    assert tables(unlisted) == []
+    reconcile.finish(conn, run, reconcile.Result(at(10), 0))
+    assert tables(unlisted) == [("list",), ("start",)]  # the third has ended meanwhile
+    acceptance.accept_call(conn, "list", Author("me@here", "gone"))
+    assert tables(unlisted) == [("list",), ("start",)]
+    writer.write(Batch(facts=[make_fact(Kind.LIST, 700, call_id="start", id_time=UNTIMED)]))
+    assert tables(unlisted) == [("list",)]
+    again = reconcile.Run(UUID(int=2), "ny-1", "command")
+    reconcile.begin(conn, again)
+    reconcile.finish(conn, again, reconcile.Result(at(20), 0))
+    assert tables(unlisted) == []
+    assert tables("SELECT count(*) FROM report.unresolved_calls WHERE unlisted IS NULL") == [(0,)]
 
 
 # All ------------------------------------------------------------------------------------------------------------
