@@ -112,8 +112,8 @@ def test_the_sums_over_days_hours_and_extensions_are_those_of_the_calls(
 
 @ANY
 @given(
-    found=calls([NOON], hours=1, longest=4000),
-    first=st.integers(-40, 40),
+    found=calls([NOON], hours=1, longest=4000) | calls([NOON], hours=1, longest=49 * 3600),
+    first=st.integers(-40, 40) | st.sampled_from([48 * 60]),
     length=st.integers(0, 60),
 )
 def test_concurrent_calls_are_those_that_are_there_at_a_moment(
@@ -239,11 +239,29 @@ def test_an_ongoing_call_lasts_until_now_and_not_longer(empty_conn: Connection) 
     assert timedelta(minutes=float(sum(row[3] for row in rows))) == pytest.approx(5 * MINUTES, abs=10 * SECONDS)
 
 
-def test_what_began_up_to_25_hours_before_counts(empty_conn: Connection) -> None:
+def test_what_began_more_than_25_hours_before_counts_as_well(empty_conn: Connection) -> None:
+    """The month showed a call of three days, and each of its days but the first did not."""
     end = NOON + MINUTES
-    inside, outside = Call(NOON - 25 * HOURS, end), Call(NOON - 25 * HOURS - SECONDS, end, recorder="ny-2")
-    traffic.store(empty_conn, [inside, outside])
-    assert ask(empty_conn, CONCURRENT, NOON, NOON + HOURS) == [("ny-1", NOON, 1, Decimal(1))]
+    near, far = Call(NOON - 25 * HOURS, end), Call(NOON - 25 * HOURS - SECONDS, end, recorder="ny-2")
+    farther, over = Call(NOON - 72 * HOURS, end, recorder="ny-3"), Call(NOON - 72 * HOURS, NOON, recorder="ny-4")
+    traffic.store(empty_conn, [near, far, farther, over])
+    minute = [(name, NOON, 1, Decimal(1)) for name in ("ny-1", "ny-2", "ny-3")]
+    assert ask(empty_conn, CONCURRENT, NOON, NOON + HOURS) == minute
+    month = ask(empty_conn, CONCURRENT, NOON - 240 * HOURS, NOON + 240 * HOURS)
+    assert [row for row in month if row[1] == NOON] == minute
+
+
+def test_a_call_that_goes_on_since_weeks_counts_in_each_of_their_days(empty_conn: Connection) -> None:
+    """The month showed it, the day alone did not. One that began before 2000 is none."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    weeks = Call(now - 28 * 24 * HOURS, state="ongoing")
+    traffic.store(empty_conn, [weeks, Call(datetime(1999, 12, 31, tzinfo=UTC), state="ongoing", recorder="ny-2")])
+    yesterday = now - 24 * HOURS
+    day = ask(empty_conn, CONCURRENT, yesterday, yesterday + 12 * HOURS)
+    assert sorted(row[1] for row in day) == [yesterday + number * MINUTES for number in range(720)]
+    month = ask(empty_conn, CONCURRENT, now - 40 * 24 * HOURS, now)
+    assert [row for row in month if yesterday <= row[1] < yesterday + 12 * HOURS] == day
+    assert {row[0] for row in ask(empty_conn, CONCURRENT, datetime(1990, 1, 1, tzinfo=UTC), NEVER)} == {"ny-1"}
 
 
 def test_a_range_is_widened_to_whole_minutes(empty_conn: Connection) -> None:
