@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from support import cookbook
+from support import cookbook, traffic
 from support.cookbook import Question
 from support.known_answers import ANSWERS
 from support.postgres import Server
