@@ -4,7 +4,7 @@
 -- They replace what is there, so that grants, and the views that readers built on these, stay. Hence: columns are added
 -- at the end, and keep their types.
 --
--- Two helpers first: the days and the hours in which calls may have started. What is counted per day or hour walks
+-- Helpers first: the days and the hours in which calls may have started. What is counted per day or hour walks
 -- along them and looks up each day's calls by the index on their start. So a condition on day or hour decides what is
 -- read at all, and a month costs a month.
 
@@ -24,10 +24,10 @@ COMMENT ON SCHEMA report IS 'Views of the archive for people: readable names, on
 -- Grain:   one row per call.
 CREATE OR REPLACE VIEW cdr.call_counted AS
 SELECT c.start_time AS counted_at, c.recorder, c.state, c.end_time - c.start_time AS duration, c.recorded_extension,
-    c.call_id, c.id_time
+    c.call_id, c.id_time, c.end_time
 FROM cdr.call c WHERE c.start_time IS NOT NULL
 UNION ALL
-SELECT c.first_seen_at, c.recorder, c.state, NULL, c.recorded_extension, c.call_id, c.id_time
+SELECT c.first_seen_at, c.recorder, c.state, NULL, c.recorded_extension, c.call_id, c.id_time, NULL
 FROM cdr.call c WHERE c.start_time IS NULL;
 COMMENT ON VIEW cdr.call_counted IS 'Calls by the time at which volumes count them. Grain: one row per call';
 COMMENT ON COLUMN cdr.call_counted.counted_at IS 'Start of the call; where none is known, when it was first seen';
@@ -37,6 +37,22 @@ COMMENT ON COLUMN cdr.call_counted.duration IS 'Duration; null while start or en
 COMMENT ON COLUMN cdr.call_counted.recorded_extension IS 'Extension for which the call was recorded, not masked';
 COMMENT ON COLUMN cdr.call_counted.call_id IS 'Id of the call';
 COMMENT ON COLUMN cdr.call_counted.id_time IS 'UTC time inside the id, as in cdr.call';
+COMMENT ON COLUMN cdr.call_counted.end_time IS
+    'End of the call; null while start or end is unknown. counted_at + duration is another time: a duration has days, and one by the clock of a session can have 23 or 25 hours';
+
+-- report.day_begins(day): the first moment of a day.
+--
+-- Purpose: day::timestamptz is wrong where midnight comes twice, as in the Azores or in Havana, where the clock goes back
+--          from 1:00 to 0:00: PostgreSQL takes the second midnight.
+-- Zone:    days of the session's TimeZone.
+-- How:     by what the clock shows just before that midnight. As a rule it is the evening before. Where it is the day
+--          itself already, the clock went back over midnight, by just the time that it shows.
+CREATE OR REPLACE FUNCTION report.day_begins(day date) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN day::timestamptz - greatest(interval '0',
+    (day::timestamptz - interval '1 microsecond')::timestamp - day::timestamp + interval '1 microsecond');
+COMMENT ON FUNCTION report.day_begins(date) IS
+    'First moment of a calendar day of the session''s TimeZone (UTC instant); where midnight comes twice, the first one';
 
 -- report.days: the calendar days of the archive.
 --
@@ -45,7 +61,7 @@ COMMENT ON COLUMN cdr.call_counted.id_time IS 'UTC time inside the id, as in cdr
 --          credible; each has its own day and none around it, and so has a call without a start (when it was first seen).
 -- Zone:    days of the session's TimeZone.
 CREATE OR REPLACE VIEW report.days AS
-SELECT d.day, d.day::timestamptz AS begins, (d.day + 1)::timestamptz AS ends
+SELECT d.day, edges.begins, edges.ends
 FROM (
     SELECT s.day::date AS day
     FROM (
@@ -61,7 +77,9 @@ FROM (
     SELECT c.first_seen_at::date
     FROM cdr.call c
     WHERE c.start_time IS NULL
-) d;
+) d
+-- OFFSET 0: they are worked out once a day. Otherwise it would be done for each call that is compared with them.
+CROSS JOIN LATERAL (SELECT report.day_begins(d.day) AS begins, report.day_begins(d.day + 1) AS ends OFFSET 0) edges;
 COMMENT ON VIEW report.days IS
     'Calendar days of the archive in the session''s TimeZone. Grain: one row per day from the first start of a call to the last, days without a call too';
 COMMENT ON COLUMN report.days.day IS 'The day, in the session''s TimeZone';

@@ -12,8 +12,13 @@ CREATE OR REPLACE VIEW report.busy_hour AS
 SELECT v.recorder, d.day, v.hour, v.calls, v.erlangs
 FROM (
     -- The last calls of all may go on into a day on which none starts any more.
-    SELECT known.day, known.day::timestamptz AS begins, (known.day + 1)::timestamptz AS ends
+    SELECT known.day, edges.before, edges.begins, edges.ends
     FROM (SELECT day FROM report.days UNION SELECT day + 1 FROM report.days) known
+    CROSS JOIN LATERAL (
+        SELECT report.day_begins(known.day - 1) AS before, report.day_begins(known.day) AS begins,
+            report.day_begins(known.day + 1) AS ends
+        OFFSET 0  -- once a day, as in report.days
+    ) edges
 ) d
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (p.recorder)
@@ -33,14 +38,14 @@ CROSS JOIN LATERAL (
         WHERE c.counted_at >= d.begins AND c.counted_at < d.ends
         UNION ALL
         -- The further hours of those that go on beyond it, today or since yesterday.
-        SELECT c.recorder, later.hour, 0, least(c.counted_at + c.duration, later.hour + interval '1 hour') - later.hour
+        SELECT c.recorder, later.hour, 0, least(c.end_time, later.hour + interval '1 hour') - later.hour
         FROM cdr.call_counted c
         CROSS JOIN LATERAL generate_series(
             greatest(date_trunc('hour', c.counted_at) + interval '1 hour', d.begins),
-            least(c.counted_at + c.duration, d.ends), interval '1 hour') later (hour)
-        WHERE c.counted_at >= (d.day - 1)::timestamptz AND c.counted_at < d.ends
-            AND c.counted_at + c.duration > greatest(date_trunc('hour', c.counted_at) + interval '1 hour', d.begins)
-            AND later.hour < least(c.counted_at + c.duration, d.ends)
+            least(c.end_time, d.ends), interval '1 hour') later (hour)
+        WHERE c.counted_at >= d.before AND c.counted_at < d.ends
+            AND c.end_time > greatest(date_trunc('hour', c.counted_at) + interval '1 hour', d.begins)
+            AND later.hour < least(c.end_time, d.ends)
     ) p
     GROUP BY p.recorder, p.hour
     ORDER BY p.recorder, coalesce(sum(p.talk_time), interval '0') DESC, p.hour

@@ -15,7 +15,7 @@ BEGIN
     IF EXISTS (
         SELECT FROM pg_proc
         WHERE oid = to_regprocedure('report.completeness_between(timestamptz, timestamptz)')
-            AND NOT 'expired' = ANY (proargnames)
+            AND NOT 'length' = ANY (proargnames)
     ) THEN
         DROP VIEW IF EXISTS report.completeness;
         DROP FUNCTION report.completeness_between(timestamptz, timestamptz);
@@ -26,7 +26,7 @@ $$;
 CREATE OR REPLACE FUNCTION report.completeness_between(from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (
     recorder text, hour timestamptz, covered_share numeric, covered interval, calls bigint, recovered bigint,
-    unresolved bigint, quarantined bigint, expired boolean
+    unresolved bigint, quarantined bigint, expired boolean, length interval
 )
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '64MB'
@@ -43,8 +43,7 @@ WITH timeline AS MATERIALIZED (
     ) t
     WHERE t.began < t.ended
 ), hours AS (
-    SELECT t.recorder, h AS hour,
-        extract(epoch FROM least(h + interval '1 hour', t.ended) - greatest(h, t.began)) AS seconds
+    SELECT t.recorder, h AS hour, least(h + interval '1 hour', t.ended) - greatest(h, t.began) AS length
     FROM timeline t, generate_series(date_trunc('hour', t.began, 'UTC'), t.ended, interval '1 hour') h
     WHERE h < t.ended
 ), missing AS (
@@ -67,14 +66,14 @@ WITH timeline AS MATERIALIZED (
     SELECT c.recorder, date_bin('1 hour', c.counted_at, '2000-01-01 00:00+00') AS hour, count(*) AS calls,
         count(*) FILTER (WHERE c.state <> 'complete') AS unresolved
     FROM cdr.call_counted c
-    WHERE c.counted_at >= date_trunc('hour', from_time, 'UTC') AND c.counted_at < to_time
+    WHERE c.counted_at >= from_time AND c.counted_at < to_time
     GROUP BY 1, 2
 ), unheard AS (
     -- Calls whose start was not heard. Where the id tells a time near the one that is asked for, as nearly always, one
     -- join with the facts of these months finds them; the facts of other ids are looked up one by one.
     SELECT c.call_id, c.id_time, c.recorder, c.counted_at
     FROM cdr.call_counted c
-    WHERE c.counted_at >= date_trunc('hour', from_time, 'UTC') AND c.counted_at < to_time
+    WHERE c.counted_at >= from_time AND c.counted_at < to_time
         AND c.id_time >= from_time - interval '1 day' AND c.id_time < to_time + interval '1 day'
         AND NOT EXISTS (
             SELECT FROM cdr.fact f
@@ -83,7 +82,7 @@ WITH timeline AS MATERIALIZED (
     UNION ALL
     SELECT c.call_id, c.id_time, c.recorder, c.counted_at
     FROM cdr.call_counted c
-    WHERE c.counted_at >= date_trunc('hour', from_time, 'UTC') AND c.counted_at < to_time
+    WHERE c.counted_at >= from_time AND c.counted_at < to_time
         AND (c.id_time < from_time - interval '1 day' OR c.id_time >= to_time + interval '1 day')
         AND NOT EXISTS (
             SELECT FROM cdr.fact f
@@ -104,17 +103,18 @@ WITH timeline AS MATERIALIZED (
     SELECT q.recorder, date_trunc('hour', q.observed_at, 'UTC') AS hour, count(*) AS quarantined
     FROM cdr.quarantine q
     WHERE q.state <> 'retried' AND q.recorder IS NOT NULL
-        AND q.observed_at >= date_trunc('hour', from_time, 'UTC') AND q.observed_at < to_time
+        AND q.observed_at >= from_time AND q.observed_at < to_time
     GROUP BY 1, 2
 )
 SELECT h.recorder, h.hour,
     least(
-        trunc(coalesce(v.seconds, 0) / h.seconds, 4),
+        trunc(coalesce(v.seconds, 0) / extract(epoch FROM h.length), 4),
         CASE WHEN coalesce(w.recovered, 0) + coalesce(c.unresolved, 0) + coalesce(r.quarantined, 0) > 0
             THEN 0.9999 ELSE 1 END),
     make_interval(secs => coalesce(v.seconds, 0)::double precision),
     coalesce(c.calls, 0), coalesce(w.recovered, 0), coalesce(c.unresolved, 0), coalesce(r.quarantined, 0),
-    coalesce(h.hour < (SELECT e.before FROM cdr.expiry e), false)
+    coalesce(h.hour < (SELECT e.before FROM cdr.expiry e), false),
+    h.length
 FROM hours h
 LEFT JOIN coverage v ON v.recorder = h.recorder AND v.hour = h.hour
 LEFT JOIN counted c ON c.recorder = h.recorder AND c.hour = h.hour
@@ -122,7 +122,7 @@ LEFT JOIN shown w ON w.recorder = h.recorder AND w.hour = h.hour
 LEFT JOIN refused r ON r.recorder = h.recorder AND r.hour = h.hour;
 END;
 COMMENT ON FUNCTION report.completeness_between(timestamptz, timestamptz) IS
-    'report.completeness for the time from from_time to to_time: the hours in between, the first and the last cut off there';
+    'report.completeness for the time from from_time to to_time: the hours in between, the first and the last cut off there: their length says how much of them is counted';
 
 CREATE OR REPLACE VIEW report.completeness AS
 SELECT * FROM report.completeness_between('-infinity', 'infinity');
@@ -140,3 +140,5 @@ COMMENT ON COLUMN report.completeness.quarantined IS
     'Messages received in the hour that could not be understood, but for those that a retry has understood since';
 COMMENT ON COLUMN report.completeness.expired IS
     'Whether calls of the hour, or of a part of it, were deleted by age: covered_share says who listened then, the counts only what is left';
+COMMENT ON COLUMN report.completeness.length IS
+    'How much of the hour belongs to the recorder''s time, and has passed: what covered_share is a share of. As a rule 01:00:00';

@@ -102,6 +102,9 @@ def sql(
 ) -> None:
     """Open psql on the archive.
 
+    Its variables cookbook and lake lead to this version's questions, wherever you are; to ask one:
+    \\i :cookbook/01_calls_per_day.sql
+
     Exit code 1 if psql ends with an error.
 
     Example: cdr db sql -c "select state, count(*) from cdr.call group by 1"
@@ -109,11 +112,16 @@ def sql(
     with opened(config.load(config_file)) as archive:
         archive.start()
         archive.connect().close()  # what stands in the way is said in our words, and with our exit codes
-        words = [_psql(), "--set=ON_ERROR_STOP=1", *(f"--command={each}" for each in command or [])]
+        words = [_psql(), "--set=ON_ERROR_STOP=1", *_folders(), *(f"--command={each}" for each in command or [])]
         # The password goes through the environment of the child: arguments can be seen by other users.
         environment = {**os.environ, **database.environment(archive.url)}
         done = subprocess.run(words, env=environment, check=False)  # noqa: S603
     finish(1 if done.returncode else 0)
+
+
+def _folders() -> list[str]:
+    """Variables of psql that lead to the questions of `sql/`."""
+    return [f"--set={name}={migrate.sql_folder() / name}" for name in ("cookbook", "lake")]
 
 
 def _psql() -> str:

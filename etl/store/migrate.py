@@ -121,10 +121,14 @@ def _refuse_newer(found: str | None, where: str) -> None:
         raise SchemaMismatch(f"database {where} has revision {found}, which this version does not know: update cdr")
 
 
+def sql_folder() -> Path:
+    """Where `sql/` is, with its questions to run by hand."""
+    return _resource("sql", "_sql")
+
+
 def sql_files() -> dict[str, str]:
     """The files of `sql/`, in the order in which they are applied: by name."""
-    folder = _resource("sql", "_sql")
-    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))}
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(sql_folder().glob("*.sql"))}
 
 
 def _apply_files(connected: Connection) -> tuple[str, ...]:

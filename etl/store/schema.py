@@ -119,6 +119,7 @@ call = Table(
         postgresql_include=["recorder", "state"],
         postgresql_where=text("start_time IS NULL"),
     ),
+    Index("call_long", "end_time", postgresql_where=text("duration > interval '25 hours'")),
     Index(
         "call_unresolved",
         "recorder",

@@ -9,5 +9,5 @@
 
 SELECT recorder, start_time, end_time, duration
 FROM report.calls
-WHERE start_time >= :'from' AND start_time < :'to' AND end_time > start_time::date + 1
+WHERE start_time >= :'from' AND start_time < :'to' AND end_time > report.day_begins(start_time::date + 1)
 ORDER BY start_time;

@@ -8,7 +8,7 @@
 -- understood. Numbers of the hours listed here are lower limits.
 \ir defaults.psql
 
-SELECT recorder, hour, covered_share, interval '1 hour' - covered AS not_heard,
+SELECT recorder, hour, covered_share, length - covered AS not_heard,
     calls, recovered, unresolved, quarantined
 FROM report.completeness_between(:'from', :'to')
 WHERE covered_share < 1

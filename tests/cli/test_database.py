@@ -180,6 +180,23 @@ def test_psql_opens_the_configured_database(
 
 
 @pytest.mark.slow
+def test_psql_knows_where_the_questions_are(
+    cdr: Cdr, configure: Configure, guarded: Any, secret: str, empty: str, tmp_path: Path
+) -> None:
+    """From a folder that has none of them, and whatever was set before: it stays set."""
+    config = ("--config", str(configure(guarded.url(secret, empty))))
+    cdr("db", "upgrade", *config)
+    asked = [r"\set from 2025-03-10", r"\set to 2025-03-17", r"\i :cookbook/01_calls_per_day.sql"]
+    done = cdr("db", "sql", *(word for each in asked for word in ("-c", each)), *config)
+    assert (done.code, done.err) == (0, "")
+    assert "talk_time" in done.out
+    asked = [r"\i :lake/setup/postgresql.sql", r"\i :lake/02_busy_hour.sql"]
+    done = cdr("db", "sql", *(word for each in asked for word in ("-c", each)), *config)
+    assert (done.code, done.err) == (0, "")
+    assert "(0 rows)" in done.out
+
+
+@pytest.mark.slow
 def test_whoever_leaves_an_embedded_database_last_stops_it(here: Cdr, public_folder: Path) -> None:
     """Not whoever started it: others would lose it in the middle of their work."""
     (public_folder / "cdr.toml").write_text("[database]\nembedded = true\n")

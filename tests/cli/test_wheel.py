@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import site
 import subprocess
@@ -56,3 +57,25 @@ def test_the_wheel_brings_its_migrations_and_its_licence(installed: Path, tmp_pa
     (info,) = installed.parent.parent.glob("lib/python*/site-packages/cdr_archive-*.dist-info")
     assert list(info.rglob("LICENSE"))
     assert list((info.parent / "etl" / "_migrations" / "versions").glob("*.py"))
+    assert list((info.parent / "etl" / "_sql" / "cookbook").glob("*.sql"))
+
+
+@pytest.mark.slow
+def test_the_questions_are_found_from_an_empty_folder(installed: Path, tmp_path: Path, bare_database: str) -> None:
+    """As the cookbook says to ask them: `\\i sql/cookbook/...` was found in a source tree only."""
+    (tmp_path / "cdr.toml").write_text(f'[database]\nurl = "{bare_database}"\n')
+    run(installed, tmp_path, "db", "upgrade")
+    asked = run(installed, tmp_path, "db", "sql", "-c", r"\i :cookbook/01_calls_per_day.sql")
+    assert "talk_time" in asked
+    setup, lake = r"\i :lake/setup/postgresql.sql", r"\i :lake/02_busy_hour.sql"
+    assert "calls" in run(installed, tmp_path, "db", "sql", "-c", setup, "-c", lake)
+
+
+def test_the_questions_to_an_export_are_where_its_page_says(installed: Path) -> None:
+    """The command that copies them out of the package, as far as it names the folder."""
+    (told,) = re.findall(r"python -c '(.*)'\)", (ROOT / "docs" / "export.md").read_text())
+    words = [str(installed.with_name("python")), "-c", told]
+    found = Path(subprocess.run(words, cwd="/", check=True, capture_output=True, text=True).stdout.strip())
+    assert {path.name for path in found.rglob("*.sql")} == {
+        path.name for path in (ROOT / "sql" / "lake").rglob("*.sql")
+    }

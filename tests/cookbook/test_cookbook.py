@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from support import cookbook
+from support import cookbook, traffic
 from support.cookbook import Question
 from support.known_answers import ANSWERS
 from support.postgres import Server
@@ -83,6 +85,26 @@ def psql(server: Server, url: str, question: Question, **variables: str) -> list
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "Europe/Berlin"])
+def test_days_that_were_heard_are_whole_in_zones_whose_hours_are_not_those_of_utc(known: Connection, zone: str) -> None:
+    """Three days without a gap: it divided by 73 hours where there are 72, and half of the first and the last hour was
+    said not to be heard."""
+    example = {"from": "2025-03-26", "to": "2025-03-29", "zone": zone}
+    complete, doubtful = (replace(each, example=example) for each in QUESTIONS[13:15])
+    rows = cookbook.ask(known, complete).rows
+    assert {row[:3] for row in rows} == {("berlin-1", 72, 100), ("ny-1", 72, 100)}
+    assert {row[3] for row in cookbook.ask(known, doubtful).rows} <= {timedelta()}
+
+
+def test_a_call_that_ends_after_the_first_of_two_midnights_went_on_across_midnight(conn: Connection) -> None:
+    """In the Azores the clock went from 1:00 back to 0:00: it was compared with the second midnight."""
+    midnight = datetime(2025, 10, 26, 0, tzinfo=UTC)
+    traffic.store(conn, [traffic.Call(midnight - timedelta(minutes=30), midnight + timedelta(minutes=30))])
+    (question,) = (each for each in QUESTIONS if answer_name(each) == "across_midnight")
+    example = {"from": "2025-10-01", "to": "2025-11-01", "zone": "Atlantic/Azores"}
+    assert len(cookbook.ask(conn, replace(question, example=example)).rows) == 1
 
 
 def test_the_view_of_held_calls_has_the_rule_of_those_that_delete_and_erase() -> None:

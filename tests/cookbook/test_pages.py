@@ -27,6 +27,13 @@ def test_the_page_is_the_one_in_docs(fresh: dict[Path, str], name: str) -> None:
     assert path.read_text(encoding="utf-8") == text, f"docs/{name} is stale, run: make dictionary"
 
 
+def test_spans_of_time_on_the_page_are_those_of_psql(fresh: dict[Path, str]) -> None:
+    """It said `-1 day, 22:41:39` where psql says `-01:18:21`."""
+    text = next(text for path, text in fresh.items() if path.name == "cookbook.md")
+    assert "| 07:13:25 | -01:18:21 |" in text
+    assert "-1 day" not in text
+
+
 def test_every_table_view_column_and_function_has_a_comment(embedded_database: str) -> None:
     with connection(embedded_database) as opened:
         assert dictionary.read(opened).uncommented() == []

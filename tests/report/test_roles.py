@@ -33,7 +33,8 @@ VIEWS = """
 SELECT format('SELECT v::text FROM %s v', c.oid::regclass) FROM pg_class c
 WHERE c.relnamespace = 'report'::regnamespace AND c.relkind = 'v'
 UNION ALL
-SELECT format('SELECT f::text FROM %s(%L, %L) f', p.oid::regproc, '2024-05-01 00:00+00', '2024-05-02 00:00+00')
+SELECT format('SELECT f::text FROM %s(%s) f', p.oid::regproc,
+    CASE p.pronargs WHEN 1 THEN '''2024-05-01''' ELSE '''2024-05-01 00:00+00'', ''2024-05-02 00:00+00''' END)
 FROM pg_proc p WHERE p.pronamespace = 'report'::regnamespace
 """
 """A query for each view and each function that there is."""

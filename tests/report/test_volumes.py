@@ -112,8 +112,8 @@ def test_the_sums_over_days_hours_and_extensions_are_those_of_the_calls(
 
 @ANY
 @given(
-    found=calls([NOON], hours=1, longest=4000),
-    first=st.integers(-40, 40),
+    found=calls([NOON], hours=1, longest=4000) | calls([NOON], hours=1, longest=49 * 3600),
+    first=st.integers(-40, 40) | st.sampled_from([48 * 60]),
     length=st.integers(0, 60),
 )
 def test_concurrent_calls_are_those_that_are_there_at_a_moment(
@@ -184,12 +184,97 @@ def test_the_day_of_a_clock_change_is_an_hour_shorter_or_longer(
     assert len(ask(empty_conn, HOURLY)) == 60
 
 
+CLOCKS_BACK = {
+    "Atlantic/Azores": datetime(2025, 10, 26, 1, tzinfo=UTC),
+    "America/Havana": datetime(2025, 11, 2, 5, tzinfo=UTC),
+    "America/Scoresbysund": datetime(2022, 10, 30, 1, tzinfo=UTC),
+    "Asia/Amman": datetime(2021, 10, 28, 22, tzinfo=UTC),
+    "Asia/Beirut": datetime(2025, 10, 25, 21, tzinfo=UTC),
+    "Africa/Cairo": datetime(2025, 10, 30, 21, tzinfo=UTC),
+    "America/Santiago": datetime(2025, 4, 6, 3, tzinfo=UTC),
+    "Australia/Lord_Howe": datetime(2025, 4, 5, 15, tzinfo=UTC),
+}
+"""Changes over midnight, and close to it: back from 1:00 to 0:00, from 0:00 to 23:00; and by half an hour."""
+CLOCKS_FORWARD = {
+    "Atlantic/Azores": datetime(2025, 3, 30, 1, tzinfo=UTC),
+    "America/Havana": datetime(2025, 3, 9, 5, tzinfo=UTC),
+    "Asia/Beirut": datetime(2025, 3, 29, 22, tzinfo=UTC),
+    "America/Santiago": datetime(2025, 9, 7, 4, tzinfo=UTC),
+    "Asia/Pyongyang": datetime(2018, 5, 4, 15, tzinfo=UTC),
+    "Australia/Lord_Howe": datetime(2025, 10, 4, 15, 30, tzinfo=UTC),
+    "Pacific/Apia": datetime(2011, 12, 30, 10, tzinfo=UTC),
+}
+"""Midnights that do not exist, and a day that did not."""
+
+
+def test_calls_of_the_first_of_two_midnights_do_not_vanish(empty_conn: Connection) -> None:
+    """The very first call of the archive came at half past midnight in the Azores, before the clock went back to 0:00
+    there: no day of report.days held it."""
+    first = datetime(2025, 10, 26, 0, 30, tzinfo=UTC)
+    traffic.store(empty_conn, [Call(first), Call(first + HOURS), Call(first + 25 * HOURS)])
+    for view in ("daily_volume", "busy_hour", "extension_usage"):
+        days = dict(ask(empty_conn, f"SELECT day, calls FROM report.{view}", zone="Atlantic/Azores"))
+        assert days == {date(2025, 10, 26): 1 if view == "busy_hour" else 2, date(2025, 10, 27): 1}, view
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [*CLOCKS_BACK.items(), *CLOCKS_FORWARD.items()],
+    ids=[*(f"{zone}-back" for zone in CLOCKS_BACK), *(f"{zone}-forward" for zone in CLOCKS_FORWARD)],
+)
+def test_calls_are_counted_on_their_own_day_where_the_clock_changes_at_midnight(
+    empty_conn: Connection, zone: str, change: datetime
+) -> None:
+    """A call every half hour: in Havana the day of the change had 24 of 25 hours, and the day before one too many."""
+    starts = [change + number * 30 * MINUTES for number in range(-100, 100)]
+    found = [Call(start, start + 20 * MINUTES, extension="1000") for start in starts]
+    traffic.store(empty_conn, found)
+    assert ask(empty_conn, DAILY, zone=zone) == traffic.daily(found, ZoneInfo(zone))
+    assert ask(empty_conn, EXTENSIONS, zone=zone) == traffic.extension_usage(found, ZoneInfo(zone))
+    assert ask(empty_conn, BUSY, zone=zone) == traffic.busy_hour(found, ZoneInfo(zone))
+
+
+def test_every_day_of_every_zone_begins_at_its_first_moment(empty_conn: Connection) -> None:
+    """Over three years, whatever its clocks do: just before that moment it is another day."""
+    zones = ask(empty_conn, "SELECT name FROM pg_timezone_names WHERE name ~ '^[A-Z][a-z]+/'")
+    wrong = """
+        SELECT day FROM generate_series(timestamp '2024-01-01', '2026-12-31', '1 day') s (day),
+            LATERAL (SELECT report.day_begins(day::date) AS begins) d
+        WHERE begins::date <> day::date OR (begins - interval '1 microsecond')::date = day::date"""
+    assert len(zones) > 300
+    assert [(zone, row) for (zone,) in zones for row in ask(empty_conn, wrong, zone=zone)] == []
+
+
+def test_no_call_is_lost_where_a_day_came_in_two_pieces(empty_conn: Connection) -> None:
+    """In Newfoundland the clock went back at one minute past midnight: the new day had a minute, and then the old one
+    an hour again. No span holds either day; each call still counts once, and the minute on the day before."""
+    change = datetime(2006, 10, 29, 2, 31, tzinfo=UTC)
+    traffic.store(empty_conn, [Call(change + (number * 10 - 5) * SECONDS) for number in range(-1000, 1000)])
+    days = ask(empty_conn, "SELECT day, calls FROM report.daily_volume", zone="America/St_Johns")
+    assert sum(calls for _, calls in days) == 2000
+    edges = ask(empty_conn, "SELECT begins, ends FROM report.days", zone="America/St_Johns")
+    assert edges == [
+        (change - 24 * HOURS - MINUTES, change + HOURS - MINUTES),
+        (change + 59 * MINUTES, change + 24 * HOURS + 59 * MINUTES),
+    ]
+
+
 def test_the_hour_that_comes_twice_is_two_hours(empty_conn: Connection) -> None:
     """2:30 on the night on which Berlin's clocks go back: an hour's call in the first, nothing in the second."""
     first = BERLIN_BACK - HOURS
     traffic.store(empty_conn, [Call(first, first + HOURS), Call(BERLIN_BACK + 30 * MINUTES)])
     hour = "SELECT hour, calls, erlangs FROM report.busy_hour"
     assert ask(empty_conn, hour, zone="Europe/Berlin") == [(first, 1, Decimal(1))]
+
+
+def test_the_traffic_of_a_long_call_ends_where_the_call_ends_across_a_clock_change(empty_conn: Connection) -> None:
+    """30 hours in Berlin, in the night of which the clock goes back: its duration is "1 day 06:00:00", and a day later
+    by the clock is 25 hours later, so that it went on for an hour too many."""
+    start = BERLIN_BACK - 15 * HOURS
+    end = start + 30 * HOURS
+    found = [Call(start, end), Call(end + 10 * MINUTES, end + 20 * MINUTES)]
+    traffic.store(empty_conn, found)
+    assert ask(empty_conn, BUSY, zone="Europe/Berlin") == traffic.busy_hour(found, ZoneInfo("Europe/Berlin"))
 
 
 def test_of_two_equally_busy_hours_the_earlier_is_shown_and_calls_without_an_end_are_no_traffic(
@@ -239,11 +324,29 @@ def test_an_ongoing_call_lasts_until_now_and_not_longer(empty_conn: Connection) 
     assert timedelta(minutes=float(sum(row[3] for row in rows))) == pytest.approx(5 * MINUTES, abs=10 * SECONDS)
 
 
-def test_what_began_up_to_25_hours_before_counts(empty_conn: Connection) -> None:
+def test_what_began_more_than_25_hours_before_counts_as_well(empty_conn: Connection) -> None:
+    """The month showed a call of three days, and each of its days but the first did not."""
     end = NOON + MINUTES
-    inside, outside = Call(NOON - 25 * HOURS, end), Call(NOON - 25 * HOURS - SECONDS, end, recorder="ny-2")
-    traffic.store(empty_conn, [inside, outside])
-    assert ask(empty_conn, CONCURRENT, NOON, NOON + HOURS) == [("ny-1", NOON, 1, Decimal(1))]
+    near, far = Call(NOON - 25 * HOURS, end), Call(NOON - 25 * HOURS - SECONDS, end, recorder="ny-2")
+    farther, over = Call(NOON - 72 * HOURS, end, recorder="ny-3"), Call(NOON - 72 * HOURS, NOON, recorder="ny-4")
+    traffic.store(empty_conn, [near, far, farther, over])
+    minute = [(name, NOON, 1, Decimal(1)) for name in ("ny-1", "ny-2", "ny-3")]
+    assert ask(empty_conn, CONCURRENT, NOON, NOON + HOURS) == minute
+    month = ask(empty_conn, CONCURRENT, NOON - 240 * HOURS, NOON + 240 * HOURS)
+    assert [row for row in month if row[1] == NOON] == minute
+
+
+def test_a_call_that_goes_on_since_weeks_counts_in_each_of_their_days(empty_conn: Connection) -> None:
+    """The month showed it, the day alone did not. One that began before 2000 is none."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    weeks = Call(now - 28 * 24 * HOURS, state="ongoing")
+    traffic.store(empty_conn, [weeks, Call(datetime(1999, 12, 31, tzinfo=UTC), state="ongoing", recorder="ny-2")])
+    yesterday = now - 24 * HOURS
+    day = ask(empty_conn, CONCURRENT, yesterday, yesterday + 12 * HOURS)
+    assert sorted(row[1] for row in day) == [yesterday + number * MINUTES for number in range(720)]
+    month = ask(empty_conn, CONCURRENT, now - 40 * 24 * HOURS, now)
+    assert [row for row in month if yesterday <= row[1] < yesterday + 12 * HOURS] == day
+    assert {row[0] for row in ask(empty_conn, CONCURRENT, datetime(1990, 1, 1, tzinfo=UTC), NEVER)} == {"ny-1"}
 
 
 def test_a_range_is_widened_to_whole_minutes(empty_conn: Connection) -> None:

@@ -135,6 +135,30 @@ def test_a_view_that_somebody_changed_by_hand_is_what_its_file_says_once_it_is_a
     assert tables(DEFINITIONS) == before
 
 
+def test_an_archive_of_the_revision_before_gets_its_index_and_a_column_of_completeness(
+    database: str, conn: Connection, tables: Query
+) -> None:
+    """A function with another column cannot be replaced: it is made anew, and analysts may ask it as before."""
+    with conn.transaction():
+        conn.execute("DROP INDEX cdr.call_long")
+        conn.execute("DROP VIEW report.completeness")
+        conn.execute("DROP FUNCTION report.completeness_between(timestamptz, timestamptz)")
+        conn.execute("""
+            CREATE FUNCTION report.completeness_between(from_time timestamptz, to_time timestamptz)
+            RETURNS TABLE (recorder text, expired boolean) LANGUAGE sql AS 'SELECT NULL::text, false'""")
+        conn.execute(
+            "CREATE VIEW report.completeness AS SELECT * FROM report.completeness_between('-infinity', 'infinity')"
+        )
+        conn.execute("UPDATE cdr.alembic_version SET version_num = '0004'")
+        conn.execute("UPDATE cdr.sql_file SET checksum = 'old' WHERE name = 'report_completeness.sql'")
+    done = migrate.upgrade(database)
+    assert (done.before, done.after) == ("0004", migrate.head())
+    assert migrate.check(database) == []
+    with conn.transaction():
+        conn.execute("SET LOCAL ROLE cdr_analyst")
+        assert conn.execute("SELECT length FROM report.completeness").fetchall() == []
+
+
 def test_two_upgrades_at_once_wait_for_each_other(server: Server) -> None:
     name = f"upgraded_{uuid4().hex[:8]}"
     url = server.create(name)

@@ -224,6 +224,34 @@ def test_the_view_is_the_function_over_all_time(writer: Writer, tables: Query, m
     assert cut == tables("SELECT * FROM report.completeness WHERE hour = %s", at(60))
 
 
+def test_an_hour_that_is_cut_off_counts_nothing_from_before_the_cut(
+    writer: Writer, hours: Callable[..., Any], make_fact: MakeFact
+) -> None:
+    """Kolkata's day begins in the middle of an hour of UTC: of that hour its report had calls, messages that were not
+    understood, and calls recovered, of the evening before."""
+    kinds = ((Kind.DETAIL, 10), (Kind.HTTP, 20), (Kind.START, 29), (Kind.DETAIL, 30), (Kind.HTTP, 89), (Kind.HTTP, 90))
+    facts = [
+        make_fact(kind, minute * 60, call_id=str(minute), id_time=UNTIMED, values={"start_time": at(minute)})
+        for kind, minute in kinds
+    ]
+    refused = [Quarantined(at(minute), "ny-1", "stream", "bad", f"{minute}".encode()) for minute in (29, 30, 89, 90)]
+    writer.write(Batch(facts=facts, sessions=[session(1, 0, 200)], quarantined=refused))
+    assert hours(30, 90) == [("ny-1", 0, NEARLY, 1, 0, 0, 1), ("ny-1", 1, NEARLY, 1, 1, 0, 1)]
+    assert [sum(column) for column in zip(*(row[3:] for row in hours(0, 120)), strict=True)] == [6, 3, 1, 4]
+
+
+def test_the_length_of_an_hour_is_what_its_share_is_a_share_of(writer: Writer, tables: Query) -> None:
+    """Whoever divides what was covered by whole hours finds half of the first hour missing, and of the last."""
+    writer.write(Batch(sessions=[session(1, 10, 70), session(2, 90, 200)]))
+    query = "SELECT covered, length, covered_share FROM report.completeness_between(%s, %s) ORDER BY hour"
+    minutes = [(row[0] / timedelta(minutes=1), row[1] / timedelta(minutes=1)) for row in tables(query, at(0), at(150))]
+    assert minutes == [(50, 50), (40, 60), (30, 30)]
+    assert [row[1] for row in tables(query, at(20), at(30))] == [timedelta(minutes=10)]
+    assert {row[1] for row in tables("SELECT 1, length FROM report.completeness WHERE hour = %s", at(60))} == {
+        timedelta(hours=1)
+    }
+
+
 # Conversations --------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ _SHOWN = 12
 INTRODUCTION = """\
 # Cookbook
 
-{count} questions to the archive, each a file in `sql/cookbook/` that psql runs:
+{count} questions to the archive, each a file in `sql/cookbook/` that psql runs. `cdr db sql` sets the variable
+`cookbook` to that folder, wherever cdr-archive is installed:
 
 ```
 cdr db sql
@@ -40,7 +41,7 @@ cdr db sql
 \\set to 2025-03-17
 \\set zone America/New_York
 \\set extension 1000
-\\i sql/cookbook/22_calls_of_an_extension.sql
+\\i :cookbook/22_calls_of_an_extension.sql
 ```
 
 Without `\\set` a question is about last month, by the clock of your session. What you set stays set. In other programs
@@ -136,7 +137,7 @@ def _section(question: Question, answer: Answer) -> str:
     lines = [
         f"## {question.question}\n",
         f"{question.note}\n" if question.note else "",
-        f"Role `{question.role}`; {question.zone}; `sql/cookbook/{question.name}.sql`\n",
+        f"Role `{question.role}`; {question.zone}; `\\i :cookbook/{question.name}.sql`\n",
         f"```sql\n{question.statement}\n```\n",
         f"With {asked}:\n",
         table(answer.columns, ([show(value) for value in row] for row in answer.rows[:_SHOWN])),
@@ -155,8 +156,6 @@ def show(value: object) -> str:
             return "yes" if value else "no"
         case datetime():
             return value.isoformat(sep=" ", timespec="seconds")
-        case timedelta():
-            return str(value).partition(".")[0]
         case Decimal():
             return f"{value:f}"
         case list():

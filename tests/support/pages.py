@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from psycopg.types.string import TextLoader
 from support import cookbook, dictionary, known_archive
 from support.postgres import connection
 
@@ -15,5 +16,6 @@ def pages(url: str) -> dict[Path, str]:
     with connection(url) as opened:
         words = dictionary.render(dictionary.read(opened))
         known_archive.store(opened)
+        opened.adapters.register_loader("interval", TextLoader)  # spans of time as psql shows them
         answered = [(each, cookbook.ask(opened, each)) for each in cookbook.questions()]
     return {DOCS / "dictionary.md": words, DOCS / "cookbook.md": cookbook.render(answered)}

@@ -152,7 +152,7 @@ def concurrent(calls: Iterable[Call], begin: datetime, end: datetime, now: datet
     lasting = defaultdict(list)
     for call in calls:
         until = call.end or (now if call.state == "ongoing" else None)
-        if call.start and until and call.start >= begin - timedelta(hours=25):
+        if call.start and until and call.start.year >= 2000:
             lasting[call.recorder].append((call.start, min(until, now)))
     rows: Rows = []
     for recorder, spans in lasting.items():

@@ -1,5 +1,6 @@
 -- The relation `calls` of the questions in PostgreSQL: report.calls, in the shape of an export.
--- For psql: \i sql/lake/setup/postgresql.sql and then any question, as cdr_analyst or cdr_investigator.
+-- In cdr db sql: \i :lake/setup/postgresql.sql and then any question (\i :lake/02_busy_hour.sql), as cdr_analyst or
+-- cdr_investigator.
 
 SET TIME ZONE 'UTC';
 CREATE OR REPLACE TEMPORARY VIEW calls AS
