@@ -15,7 +15,8 @@ from psycopg import sql
 from etl.errors import DatabaseRefused
 from etl.fields import FIELDS, FieldType
 from etl.model import Interval, Json
-from etl.store.audit import Author, note
+from etl.store import audit
+from etl.store.audit import Author
 from etl.store.database import Connection, name_of
 from etl.store.errors import translate
 
@@ -189,21 +190,27 @@ class Destination:
     masked: bool
 
 
-def begin(connection: Connection, destination: Destination, who: str) -> int:
-    """Note that an export has begun, before the first row leaves; its id."""
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """An export that is noted: its number, and that of its row in the audit."""
+
+    number: int
+    audit: int
+
+
+def begin(connection: Connection, destination: Destination, author: Author) -> Noted:
+    """Note that an export has begun, in the audit too, before the first row leaves."""
     span = destination.span
-    values = [destination.folder, destination.host, span.start, span.end, destination.masked, who]
-    with translate(name_of(connection)), connection.transaction():
-        row = connection.execute(_BEGIN, values).fetchone()
-    assert row is not None
-    return int(row[0])
+    values = [destination.folder, destination.host, span.start, span.end, destination.masked, author.who]
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        row = cursor.execute(_BEGIN, values).fetchone()
+        assert row is not None
+        number = int(row[0])
+        return Noted(number, audit.note(cursor, author, "export", _target(number, destination)))
 
 
-def finish(
-    connection: Connection, number: int, destination: Destination, author: Author, effect: Mapping[str, int]
-) -> None:
-    """Note that an export has ended, and in the audit what it came to; `effect` has its `rows`."""
-    target: dict[str, Json] = {
+def _target(number: int, destination: Destination) -> dict[str, Json]:
+    return {
         "id": number,
         "folder": destination.folder,
         "host": destination.host,
@@ -211,6 +218,10 @@ def finish(
         "to": destination.span.end.isoformat(),
         "masked": destination.masked,
     }
-    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(_FINISH, [effect["rows"], number])
-        note(cursor, author, "export", target, effect)
+
+
+def finish(connection: Connection, noted: Noted, effect: Mapping[str, int]) -> None:
+    """Note that an export has ended, and what it came to; `effect` has its `rows`."""
+    with translate(name_of(connection)), connection.transaction():
+        connection.execute(_FINISH, [effect["rows"], noted.number])
+        audit.effect(connection, noted.audit, effect)
