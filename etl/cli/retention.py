@@ -49,6 +49,7 @@ _ERASED = {
     "lists": "reconciliation runs whose lists were removed",
     "lists_held": "reconciliation runs whose lists are held",
     "holds": "released holds that named the party",
+    "folders": "folders of unfinished backfills that named the party",
 }
 """What is counted, in the order in which it is shown."""
 

@@ -146,6 +146,7 @@ def erase(
         run.add(name, done.removed)
         run.add(f"{name}_held", done.held)
     run.add("holds", erasure.erase_released_holds(connection, party, dry_run=dry_run))
+    run.add("folders", erasure.erase_folders(connection, party, dry_run=dry_run))
     return Report(dict(run.counts), _erased_copies(connection))
 
 

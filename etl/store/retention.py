@@ -19,6 +19,7 @@ from etl.store import gate, merge
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import DatabaseConflict, translate
 from etl.store.holds import BEGAN, HELD, Guard
+from etl.store.quarantine import ABOUT
 from etl.store.staging import Key
 
 PAGE = 1_000
@@ -231,8 +232,8 @@ def delete_rest(connection: Connection, before: datetime, *, dry_run: bool = Fal
     return counts
 
 
-_QUARANTINED = """
-SELECT id, observed_at, recorder, CASE WHEN %(bodies)s THEN body END FROM cdr.quarantine
+_QUARANTINED = f"""
+SELECT id, observed_at, recorder, CASE WHEN %(bodies)s THEN body END, {ABOUT} FROM cdr.quarantine
 WHERE observed_at < %(before)s AND id > %(after)s ORDER BY id LIMIT %(page)s
 """
 

@@ -26,6 +26,7 @@ _TABLES = (
     "legal_hold",
     "expiry",
     "export",
+    "backfill_run",
     "audit",
 )
 
