@@ -80,8 +80,13 @@ def apply(
 ) -> Report:
     """Delete what began before a moment and is not held, and from now on store no such call. `dry_run`: only count.
 
-    Raises DatabaseError.
+    Raises UsageError where the archive's owner has such calls kept, DatabaseError.
     """
+    if least := retention.kept_by_owner(connection, before):
+        raise UsageError(
+            f"the archive's owner has calls kept for at least {least}: make retention.keep as long, or have"
+            " cdr.set_minimum_age called by a member of cdr_owner"
+        )
     run = _Run(connection, on_progress, counts=Counter(calls=0, months=0))
     if not dry_run:
         run.begin(author, "retention apply", {"before": before.isoformat()})

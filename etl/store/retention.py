@@ -37,6 +37,18 @@ _GOES_ON = "EXISTS (SELECT FROM cdr.listed_call l WHERE l.call_id = c.call_id AN
 """SQL: whether its recorder still lists the call `c`: then it stays however old it is."""
 
 
+_TOO_YOUNG = """
+SELECT m.age::text FROM cdr.minimum_age m WHERE %s > cdr.youngest_to_expire()
+"""
+
+
+def kept_by_owner(connection: Connection, before: datetime) -> str | None:
+    """How long the archive's owner has calls kept at least, if some that began before this moment are younger."""
+    with translate(name_of(connection)), connection.transaction():
+        row = connection.execute(_TOO_YOUNG, [before]).fetchone()
+    return None if row is None else str(row[0])
+
+
 def move(connection: Connection, before: datetime) -> datetime:
     """From now on no call that began before and is not stored is stored any more. Returns the moment as it stands: it
     never goes back."""

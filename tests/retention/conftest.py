@@ -25,6 +25,7 @@ _TABLES = (
     "erased_call",
     "legal_hold",
     "expiry",
+    "minimum_age",
     "export",
     "backfill_run",
     "audit",
