@@ -339,12 +339,13 @@ class Export:
 
 
 _EXPORTS = """
-SELECT folder, host, from_time, to_time, started_at, finished_at IS NOT NULL FROM cdr.export ORDER BY started_at
+SELECT folder, host, from_time, to_time, started_at, finished_at IS NOT NULL FROM cdr.export
+WHERE destroyed_at IS NULL ORDER BY started_at
 """
 
 
 def exports(connection: Connection) -> list[Export]:
-    """Every export there was, oldest first."""
+    """Every export that is not known to be destroyed, oldest first."""
     with translate(name_of(connection)), connection.transaction():
         return [Export(*row) for row in connection.execute(_EXPORTS)]
 

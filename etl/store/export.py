@@ -12,7 +12,7 @@ from datetime import datetime
 
 from psycopg import sql
 
-from etl.errors import DatabaseRefused
+from etl.errors import DatabaseRefused, UsageError
 from etl.fields import FIELDS, FieldType
 from etl.model import Interval, Json
 from etl.store import audit
@@ -225,3 +225,20 @@ def finish(connection: Connection, noted: Noted, effect: Mapping[str, int]) -> N
     with translate(name_of(connection)), connection.transaction():
         connection.execute(_FINISH, [effect["rows"], noted.number])
         audit.effect(connection, noted.audit, effect)
+
+
+_DESTROYED = """
+UPDATE cdr.export SET destroyed_at = now() WHERE folder = %s AND host = %s AND destroyed_at IS NULL
+"""
+
+
+def destroyed(connection: Connection, folder: str, host: str, author: Author) -> int:
+    """Take note that what was exported to a folder up to now is destroyed; how many exports that were. Raises
+    UsageError where there was none."""
+    target: dict[str, Json] = {"folder": folder, "host": host}
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        count = cursor.execute(_DESTROYED, [folder, host]).rowcount
+        if not count:
+            raise UsageError(f"the archive knows of no export to {folder} on {host} that is not destroyed already")
+        audit.note(cursor, author, "retention destroyed", target, {"exports": count})
+    return count
