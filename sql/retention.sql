@@ -3,6 +3,8 @@
 --
 -- Deletion by age (etl/store/retention.py): cdr.expire moves the limit, then months go whole, or calls one by one. The
 -- limit and the holds are read under the gate (etl/store/gate.py), which each function closes for its transaction.
+-- Whoever runs retention says how old is old enough, and that is a writer: so each move of the limit leaves a row in the
+-- audit with the user of the database, and the owner can set a minimum that no function deletes below.
 -- Zone: all times are UTC instants; months are those of UTC.
 
 -- cdr.listed_call: which calls go on, however long ago they began.
@@ -27,23 +29,56 @@ COMMENT ON COLUMN cdr.listed_call.recorder IS 'Its recorder';
 COMMENT ON COLUMN cdr.listed_call.start_time IS 'Start of the call (UTC instant)';
 COMMENT ON COLUMN cdr.listed_call.listed_at IS 'Begin of the reconciliation that saw it last (UTC instant); within a week';
 
+CREATE OR REPLACE FUNCTION cdr.set_minimum_age(least_age interval) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM cdr.minimum_age;
+    INSERT INTO cdr.minimum_age (id, age) SELECT 1, least_age WHERE least_age IS NOT NULL;
+    INSERT INTO cdr.audit (who, action, target)
+    VALUES (session_user, 'minimum age', jsonb_build_object('age', least_age::text));
+END
+$$;
+COMMENT ON FUNCTION cdr.set_minimum_age(interval) IS
+    'For members of cdr_owner: no call younger than this is deleted by age from now on; null: any may be. Leaves a row in the audit';
+
+-- By the calendar of UTC, whatever the zone of the session. A minute for clocks that differ: who keeps calls for exactly
+-- the minimum is not refused.
+CREATE OR REPLACE FUNCTION cdr.youngest_to_expire() RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+SELECT least(now(), (now() AT TIME ZONE 'UTC' - m.age) AT TIME ZONE 'UTC' + interval '1 minute')
+FROM (SELECT) nothing LEFT JOIN cdr.minimum_age m ON true;
+END;
+COMMENT ON FUNCTION cdr.youngest_to_expire() IS
+    'Calls that began before may be deleted by age: now, less the minimum that the owner has set';
+
 CREATE OR REPLACE FUNCTION cdr.expire(older_than timestamptz) RETURNS timestamptz
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 DECLARE
+    was timestamptz;
     moment timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('cdr.retention', 0));
     IF older_than > now() THEN
         RAISE EXCEPTION 'calls that begin later than now do not expire' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    IF older_than > cdr.youngest_to_expire() THEN
+        RAISE EXCEPTION 'the owner of the archive has calls kept for longer: none that began at % or later expires',
+            cdr.youngest_to_expire() USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    SELECT e.before INTO was FROM cdr.expiry e;
     INSERT INTO cdr.expiry AS e (id, before) VALUES (1, older_than)
     ON CONFLICT (id) DO UPDATE SET before = excluded.before, moved_at = now() WHERE e.before < excluded.before;
+    IF FOUND THEN
+        INSERT INTO cdr.audit (who, action, target)
+        VALUES (session_user, 'limit moved', jsonb_build_object('from', was, 'to', older_than));
+    END IF;
     SELECT e.before INTO STRICT moment FROM cdr.expiry e;
     RETURN moment;
 END
 $$;
 COMMENT ON FUNCTION cdr.expire(timestamptz) IS
-    'From now on no call that began before and is not stored is stored any more. Returns the limit as it stands: it never moves back';
+    'From now on no call that began before and is not stored is stored any more. Returns the limit as it stands: it never moves back. Each move leaves a row in the audit, with the user of the database';
 
 CREATE OR REPLACE FUNCTION cdr.expired_calls(month date, older_than timestamptz) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -83,7 +118,7 @@ DECLARE
     calls bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('cdr.retention', 0));
-    SELECT least(older_than, e.before) INTO moment FROM cdr.expiry e;
+    SELECT least(older_than, e.before, cdr.youngest_to_expire()) INTO moment FROM cdr.expiry e;
     calls := cdr.expired_calls(month, moment);
     IF moment IS NULL OR calls IS NULL THEN
         RETURN NULL;
@@ -109,7 +144,7 @@ DECLARE
     within text;  -- the months of these calls as constants: the planner then leaves all other partitions alone
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('cdr.retention', 0));
-    SELECT least(older_than, e.before) INTO moment FROM cdr.expiry e;
+    SELECT least(older_than, e.before, cdr.youngest_to_expire()) INTO moment FROM cdr.expiry e;
     SELECT string_agg(format('($1.id_time >= %L AND $1.id_time < %L)', m.month, m.month + interval '1 month'), ' OR ')
     INTO within FROM (SELECT DISTINCT date_trunc('month', t, 'UTC') AS month FROM unnest(id_times) t) m;
     IF moment IS NULL OR within IS NULL THEN

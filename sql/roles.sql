@@ -1,6 +1,7 @@
 -- Roles: who may do what. A person or a program gets one with GRANT cdr_analyst TO alice; nobody logs in as the role.
 --
---   cdr_owner          owns the archive: migrates (cdr db upgrade), releases legal holds (cdr retention release)
+--   cdr_owner          owns the archive: migrates (cdr db upgrade), releases legal holds (cdr retention release), sets how
+--                      long calls are kept at least (cdr.set_minimum_age)
 --   cdr_writer         writes to schema cdr, and reads report: the worker and all other commands
 --   cdr_analyst        reads schema report, personal data masked; nothing in schema cdr
 --   cdr_investigator   reads schema report unmasked; nothing in schema cdr
@@ -92,15 +93,16 @@ BEGIN
     LOOP
         EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON %s FROM cdr_writer', part);
     END LOOP;
-    -- Only the owner reads the key of the masks, migrates, and releases a hold. Calls and evidence go by the functions of
-    -- retention.sql, which look at holds. Tombstones, the limit of age and what was done stay.
+    -- Only the owner reads the key of the masks, migrates, releases a hold, and says how long calls are kept at least.
+    -- Calls and evidence go by the functions of retention.sql, which look at holds. Tombstones, the limit of age and what
+    -- was done stay.
     REVOKE ALL ON cdr.mask_key FROM cdr_writer;
-    REVOKE INSERT, UPDATE, DELETE ON cdr.alembic_version, cdr.sql_file, cdr.expiry FROM cdr_writer;
+    REVOKE INSERT, UPDATE, DELETE ON cdr.alembic_version, cdr.sql_file, cdr.expiry, cdr.minimum_age FROM cdr_writer;
     REVOKE UPDATE, DELETE ON cdr.legal_hold, cdr.erased_call, cdr.audit, cdr.export FROM cdr_writer;
     REVOKE DELETE ON cdr.call, cdr.fact FROM cdr_writer;
     GRANT UPDATE (effect) ON cdr.audit TO cdr_writer;  -- what it came to is added when it ends
-    GRANT UPDATE (finished_at, rows) ON cdr.export TO cdr_writer;
-    GRANT EXECUTE ON FUNCTION cdr.ensure_partitions(date[]), cdr.expire(timestamptz),
+    GRANT UPDATE (finished_at, rows, destroyed_at) ON cdr.export TO cdr_writer;
+    GRANT EXECUTE ON FUNCTION cdr.ensure_partitions(date[]), cdr.youngest_to_expire(), cdr.expire(timestamptz),
         cdr.expired_calls(date, timestamptz), cdr.drop_expired_month(date, timestamptz),
         cdr.delete_expired(text[], timestamptz[], timestamptz),
         cdr.move_facts(text[], timestamptz[], text[], text[]), cdr.forget_released_holds(text[]) TO cdr_writer;

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +20,8 @@ from etl.cli.progress import shown
 from etl.config import Settings
 from etl.errors import UsageError
 from etl.jobs import retention as jobs
-from etl.jobs.retention import Copy, Report
+from etl.jobs.retention import Report
+from etl.store import export as exports
 from etl.store import holds
 from etl.store.audit import Author
 from etl.store.database import Connection, require_schema
@@ -49,6 +52,7 @@ _ERASED = {
     "lists": "reconciliation runs whose lists were removed",
     "lists_held": "reconciliation runs whose lists are held",
     "holds": "released holds that named the party",
+    "folders": "folders of unfinished backfills that named the party",
 }
 """What is counted, in the order in which it is shown."""
 
@@ -69,11 +73,11 @@ def apply(config_file: ConfigOption = None, dry_run: DryRun = False, as_json: Js
     with _connected(settings) as connection, shown("apply") as watch:
         report = jobs.apply(connection, before, Author(whoever(), None), dry_run=dry_run, on_progress=watch)
     if as_json:
-        print_json({"before": before, "dry_run": dry_run, "counts": report.counts, "copies": report.copies})
+        print_json({"before": before, "dry_run": dry_run, **_told(report)})
         return
     note(f"{_would(dry_run)}deleted is what began before {before:%Y-%m-%d %H:%M:%S} UTC")
     _show_counts(report, _DELETED)
-    _show_copies(report.copies, "calls as old")
+    _show_copies(report, "calls as old")
 
 
 @app.command()
@@ -175,13 +179,51 @@ def erase(
     with _connected(config.load(config_file)) as connection, shown("erase") as watch:
         report = jobs.erase(connection, party, author, dry_run=dry_run, on_progress=watch)
     if as_json:
-        print_json({"dry_run": dry_run, "counts": report.counts, "copies": report.copies})
+        print_json({"dry_run": dry_run, **_told(report)})
     else:
         note(f"{_would(dry_run)}erased")
         _show_counts(report, _ERASED)
-        _show_copies(report.copies, "erased calls as they were")
+        _show_copies(report, "erased calls as they were")
     left = any(report.counts.get(name) for name in ("held", "documents_held", "lists_held"))
     finish(5 if left or report.copies else 0)
+
+
+@app.command()
+def destroyed(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder, as 'cdr retention erase' names it.")],
+    reason: Reason,
+    config_file: ConfigOption = None,
+    host: Annotated[str | None, typer.Option("--host", help="Its machine; without it this one.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take note that an export was destroyed, by whom and why.
+
+    For exports that cannot be looked into from here: 'cdr retention erase' does not name them any more. What is
+    exported to the same folder later on counts again.
+
+    Example: cdr retention destroyed /srv/lake --host analysis-2 --reason "machine scrapped, disks shredded"
+    """
+    author = author_of(reason)
+    here = socket.gethostname()
+    machine = host or here
+    place = _no_longer_here(Path(folder)) if machine == here else folder
+    with _connected(config.load(config_file)) as connection:
+        count = exports.destroyed(connection, place, machine, author)
+    if as_json:
+        print_json({"folder": place, "host": machine, "exports": count})
+    else:
+        note(f"{count} exports to {safe(place)} on {safe(machine)} are noted as destroyed, by {author.who}")
+
+
+def _no_longer_here(folder: Path) -> str:
+    """The folder's full name. Raises UsageError where something is in it: nobody need take a word for that."""
+    try:
+        there = folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be looked into: {error.strerror}") from error
+    if there:
+        raise UsageError(f"{folder} is still there: delete it first")
+    return str(folder.resolve())
 
 
 @contextmanager
@@ -240,13 +282,20 @@ def _show_counts(report: Report, meaning: dict[str, str]) -> None:
     table(("count", "of"), rows or [(0, meaning["calls"])])
 
 
-def _show_copies(copies: Sequence[Copy], what: str) -> None:
-    """Where exports are that still hold what is gone here."""
-    for copy in copies:
-        place = f"{copy.folder} on {copy.host}"
+def _told(report: Report) -> dict[str, object]:
+    return {"counts": report.counts, "copies": report.copies, "gone": report.gone}
+
+
+def _show_copies(report: Report, what: str) -> None:
+    """Where exports are that still hold what is gone here, and where some were."""
+    for copy in report.copies:
+        place = safe(f"{copy.folder} on {copy.host}")
         if copy.files is None:
-            note(f"{safe(place)} cannot be reached from here, and may hold {what}: delete it or export again there")
+            note(f"{place} cannot be looked into from here, and may hold {what}: delete it or export again there")
+            note("  where it is destroyed for good, take note of that: 'cdr retention destroyed'")
             continue
-        note(f"{safe(place)} holds {what}: delete these files or export again")
+        note(f"{place} holds {what}: delete these files or export again")
         for file in copy.files:
             note(f"  {safe(file)}")
+    for copy in report.gone:
+        note(f"{safe(f'{copy.folder} on {copy.host}')} held {what}, and is not there any more: nothing to do")

@@ -78,7 +78,7 @@ def export(
     store.require_rights(connection, masked=masked)
     there = folder.manifest.files if folder.manifest else ()
     refuse_spoiling(folder, destination)
-    number = store.begin(connection, destination, author.who)
+    noted = store.begin(connection, destination, author)
     with arrow.opened(url) as reader:
         with store.snapshot(connection, span) as seen:
             reader.begin(seen.name, store.MASKED if masked else None)
@@ -88,9 +88,9 @@ def export(
         run = _Run(connection, reader, folder, seen, on_progress, sum(portion.rows for portion in plan.written))
         files = [*plan.kept, *run.write(span, plan.written)]
         folder.finish(manifest.with_files([*(file for file in there if not _within(file, span)), *files]))
-    report = Report(number, files, len(plan.written), len(plan.removed))
+    report = Report(noted.number, files, len(plan.written), len(plan.removed))
     effect = {"rows": report.rows, "files": len(files), "written": report.written, "removed": report.removed}
-    store.finish(connection, number, destination, author, effect)
+    store.finish(connection, noted, effect)
     return report
 
 

@@ -1,50 +1,34 @@
-"""`cdr retention apply` and `erase`: what they do one after the other, and which exports hold copies of it.
+"""`cdr retention apply` and `erase`: what they do one after the other.
 
 Every step is done in small transactions and can be repeated: a run that was interrupted goes on with the next one.
 """
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from itertools import groupby
-from pathlib import Path
+from datetime import datetime
 
 from etl.calls.parties import Mentions
 from etl.errors import UsageError
+from etl.jobs import copies
+from etl.jobs.copies import Copy
 from etl.jobs.progress import OnProgress, Progress, unwatched
-from etl.lake.folder import Folder
-from etl.lake.manifest import File
 from etl.model import Json
 from etl.store import audit, erasure, retention
 from etl.store.audit import Author
 from etl.store.database import Connection
-from etl.store.erasure import Export, Months
-
-_MARGIN = timedelta(minutes=1)
-"""So long the transaction of an erasure may take, with ease: an export that began meanwhile may not have seen it, and
-one that is listed in vain is only made again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A folder with exported calls that are deleted or erased here. `files` are the files of it, by their paths in the
-    folder; None where it cannot be reached from this machine."""
-
-    host: str
-    folder: str
-    files: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run came to: counts by the names that docs/retention.md explains, and where copies are."""
+    """What a run came to: counts by the names that docs/retention.md explains, where copies are, and where some were
+    that are gone by now."""
 
     counts: Mapping[str, int]
     copies: tuple[Copy, ...]
+    gone: tuple[Copy, ...]
 
 
 @dataclass(slots=True)
@@ -80,8 +64,13 @@ def apply(
 ) -> Report:
     """Delete what began before a moment and is not held, and from now on store no such call. `dry_run`: only count.
 
-    Raises DatabaseError.
+    Raises UsageError where the archive's owner has such calls kept, DatabaseError.
     """
+    if least := retention.kept_by_owner(connection, before):
+        raise UsageError(
+            f"the archive's owner has calls kept for at least {least}: make retention.keep as long, or have"
+            " cdr.set_minimum_age called by a member of cdr_owner"
+        )
     run = _Run(connection, on_progress, counts=Counter(calls=0, months=0))
     if not dry_run:
         run.begin(author, "retention apply", {"before": before.isoformat()})
@@ -92,12 +81,7 @@ def apply(
     run.add("lists", retention.delete_lists(connection, before, dry_run=dry_run))
     for name, count in retention.delete_rest(connection, before, dry_run=dry_run).items():
         run.add(name, count)
-    copies = _copies(
-        erasure.exports(connection),
-        lambda file: (file.min_start or file.start) < before,
-        lambda exports: any(each.start < before for each in exports),
-    )
-    return Report(dict(run.counts), copies)
+    return Report(dict(run.counts), *copies.deleted(connection, before))
 
 
 def _apply_to_months(run: _Run, before: datetime, *, dry_run: bool) -> None:
@@ -146,7 +130,8 @@ def erase(
         run.add(name, done.removed)
         run.add(f"{name}_held", done.held)
     run.add("holds", erasure.erase_released_holds(connection, party, dry_run=dry_run))
-    return Report(dict(run.counts), _erased_copies(connection))
+    run.add("folders", erasure.erase_folders(connection, party, dry_run=dry_run))
+    return Report(dict(run.counts), *copies.erased(connection))
 
 
 def refuse_named(party: str, author: Author) -> None:
@@ -165,71 +150,3 @@ def _erase_calls(run: _Run, *, dry_run: bool) -> None:
     for count in erasure.erase(run.connection):
         run.add("calls", count)
     run.add("held", run.total - run.counts["calls"])
-
-
-# Copies -----------------------------------------------------------------------------------------------------------
-
-
-def _erased_copies(connection: Connection) -> tuple[Copy, ...]:
-    """The exported files that still have what was erased, by this run or an earlier one."""
-    exports = erasure.exports(connection)
-    if not exports:
-        return ()
-    months = erasure.erased_months(connection, exports[0].started_at - _MARGIN)
-    return _copies(exports, lambda file: _is_stale(file, months), lambda rows: _are_stale(rows, months))
-
-
-def _copies(
-    exports: Iterable[Export],
-    of_file: Callable[[File], bool],
-    of_exports: Callable[[Sequence[Export]], bool],
-) -> tuple[Copy, ...]:
-    """The folders with files that are concerned, or where they are out of reach by what was exported to them."""
-    ordered = sorted(exports, key=_place)
-    copies = (_copy(place, list(rows), of_file, of_exports) for place, rows in groupby(ordered, key=_place))
-    return tuple(copy for copy in copies if copy is not None)
-
-
-def _place(export: Export) -> tuple[str, str]:
-    return export.host, export.folder
-
-
-def _copy(
-    place: tuple[str, str],
-    exports: Sequence[Export],
-    of_file: Callable[[File], bool],
-    of_exports: Callable[[Sequence[Export]], bool],
-) -> Copy | None:
-    host, name = place
-    folder = _reached(Path(name)) if host == socket.gethostname() else None
-    if folder is None or folder.manifest is None:
-        return Copy(host, name, None) if of_exports(exports) else None
-    files = tuple(file.path for file in folder.manifest.files if of_file(file) and (folder.root / file.path).exists())
-    return Copy(host, name, files) if files else None
-
-
-def _reached(root: Path) -> Folder | None:
-    try:
-        return Folder(root)
-    except (UsageError, OSError):
-        return None
-
-
-def _is_stale(file: File, months: Months) -> bool:
-    """Whether a file shows a call as it was before it was erased."""
-    at = months.get((file.month, file.recorder))
-    return at is not None and file.exported_at < at + _MARGIN
-
-
-def _are_stale(exports: Sequence[Export], months: Months) -> bool:
-    """Whether an export to a folder was made before a call in it was erased, and not again after that."""
-    return any(_misses([each for each in exports if _covers(each, month)], at) for (month, _), at in months.items())
-
-
-def _misses(exports: Sequence[Export], at: datetime) -> bool:
-    again = any(each.finished and each.started_at > at + _MARGIN for each in exports)
-    return any(each.started_at < at + _MARGIN for each in exports) and not again
-
-
-def _covers(export: Export, month: str) -> bool:
-    return f"{export.start:%Y-%m}" <= month <= f"{export.end:%Y-%m}"

@@ -15,6 +15,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from etl.errors import CdrError, UsageError
@@ -31,6 +32,20 @@ _EMPTY = "%"
 """A recorder without a name: Hive has no word for it, and no quoted name is this."""
 _LONGEST = 200
 """Bytes of a folder's name, of which file systems take 255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A file with calls that no manifest names, by its path in the folder: an export was killed before it noted it.
+    `place` is the path of the file that it is or was to become."""
+
+    path: str
+    place: str
+
+    @property
+    def month(self) -> str:
+        """The month of its calls, `YYYY-MM` in UTC."""
+        return self.place.split("/")[1].removeprefix("month=")
 
 
 class LakeFailed(CdrError):
@@ -84,17 +99,26 @@ class Folder:
         """Whether a file of the manifest is there, as it was written."""
         return damage(self.root, file) is None
 
+    def left(self) -> list[Left]:
+        """What an export left that was killed, or is at work: nothing in it is older than the manifest's `created`."""
+        known = self._manifest.by_path() if self._manifest else {}
+        found = []
+        for path in sorted((self.root / CALLS).glob(f"month=*/recorder=*/*{_NAME}*")):
+            place = str(path.with_name(_NAME).relative_to(self.root))
+            if path.name == _BESIDE or (path.name == _NAME and place not in known):
+                found.append(Left(str(path.relative_to(self.root)), place))
+        return found
+
     def begin(self, manifest: Manifest) -> None:
-        """From now on the folder is unfinished. Removes what an export left that was killed."""
+        """From now on the folder is unfinished. First removes what an export left that was killed: beside the new
+        manifest it would pass for as young as that."""
         with told(self.root):
+            for each in self.left():
+                (self.root / each.path).unlink()
+                _sync((self.root / each.path).parent)
             self._save(manifest)
             (self.root / WHOLE).unlink(missing_ok=True)
             _sync(self.root)
-            known = manifest.by_path()
-            for path in (self.root / CALLS).glob(f"month=*/recorder=*/*{_NAME}*"):
-                if path.name == _BESIDE or (path.name == _NAME and str(path.relative_to(self.root)) not in known):
-                    path.unlink()
-                    _sync(path.parent)
 
     def beside(self, path: str) -> Path:
         """Where to write a file that is to get this path."""

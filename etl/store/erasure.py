@@ -25,6 +25,7 @@ from etl.store.database import Connection, Cursor, name_of
 from etl.store.elements import unpack
 from etl.store.errors import translate
 from etl.store.holds import HELD, Guard, mentions
+from etl.store.quarantine import ABOUT
 from etl.store.retention import FORGET_DOCUMENTS, FORGET_LISTS
 from etl.store.staging import Key
 
@@ -200,8 +201,8 @@ def _fact(row: tuple[Any, ...]) -> Fact:
 
 # Documents that are no facts --------------------------------------------------------------------------------------
 
-_QUARANTINED = """
-SELECT id, observed_at, recorder, note->>'call_id', body FROM cdr.quarantine WHERE id > %s ORDER BY id LIMIT %s
+_QUARANTINED = f"""
+SELECT id, observed_at, recorder, note->>'call_id', body, {ABOUT} FROM cdr.quarantine WHERE id > %s ORDER BY id LIMIT %s
 """
 
 _LISTS = """
@@ -309,6 +310,22 @@ def erase_released_holds(connection: Connection, party: str, *, dry_run: bool = 
     return int(row[0]) if row else 0
 
 
+_FOLDERS = "SELECT DISTINCT path FROM cdr.backfill_folder"
+
+_FORGET_FOLDERS = "DELETE FROM cdr.backfill_folder WHERE path = ANY(%s)"
+
+
+def erase_folders(connection: Connection, party: str, *, dry_run: bool = False) -> int:
+    """Forget how far file backfills that did not end are in folders whose path names the party: these are read again
+    from their beginning. How many folders."""
+    mentions_party = Mentions([party])
+    with translate(name_of(connection)), connection.transaction():
+        paths = [row[0] for row in connection.execute(_FOLDERS) if mentions_party(said(row[0]))]
+        if not dry_run:
+            connection.execute(_FORGET_FOLDERS, [paths])
+    return len(paths)
+
+
 @dataclass(frozen=True, slots=True)
 class Export:
     """A folder on a machine that calls were exported to, in one span of time; `finished`: whether the export ended."""
@@ -322,12 +339,13 @@ class Export:
 
 
 _EXPORTS = """
-SELECT folder, host, from_time, to_time, started_at, finished_at IS NOT NULL FROM cdr.export ORDER BY started_at
+SELECT folder, host, from_time, to_time, started_at, finished_at IS NOT NULL FROM cdr.export
+WHERE destroyed_at IS NULL ORDER BY started_at
 """
 
 
 def exports(connection: Connection) -> list[Export]:
-    """Every export there was, oldest first."""
+    """Every export that is not known to be destroyed, oldest first."""
     with translate(name_of(connection)), connection.transaction():
         return [Export(*row) for row in connection.execute(_EXPORTS)]
 

@@ -12,10 +12,11 @@ from datetime import datetime
 
 from psycopg import sql
 
-from etl.errors import DatabaseRefused
+from etl.errors import DatabaseRefused, UsageError
 from etl.fields import FIELDS, FieldType
 from etl.model import Interval, Json
-from etl.store.audit import Author, note
+from etl.store import audit
+from etl.store.audit import Author
 from etl.store.database import Connection, name_of
 from etl.store.errors import translate
 
@@ -189,21 +190,27 @@ class Destination:
     masked: bool
 
 
-def begin(connection: Connection, destination: Destination, who: str) -> int:
-    """Note that an export has begun, before the first row leaves; its id."""
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """An export that is noted: its number, and that of its row in the audit."""
+
+    number: int
+    audit: int
+
+
+def begin(connection: Connection, destination: Destination, author: Author) -> Noted:
+    """Note that an export has begun, in the audit too, before the first row leaves."""
     span = destination.span
-    values = [destination.folder, destination.host, span.start, span.end, destination.masked, who]
-    with translate(name_of(connection)), connection.transaction():
-        row = connection.execute(_BEGIN, values).fetchone()
-    assert row is not None
-    return int(row[0])
+    values = [destination.folder, destination.host, span.start, span.end, destination.masked, author.who]
+    with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
+        row = cursor.execute(_BEGIN, values).fetchone()
+        assert row is not None
+        number = int(row[0])
+        return Noted(number, audit.note(cursor, author, "export", _target(number, destination)))
 
 
-def finish(
-    connection: Connection, number: int, destination: Destination, author: Author, effect: Mapping[str, int]
-) -> None:
-    """Note that an export has ended, and in the audit what it came to; `effect` has its `rows`."""
-    target: dict[str, Json] = {
+def _target(number: int, destination: Destination) -> dict[str, Json]:
+    return {
         "id": number,
         "folder": destination.folder,
         "host": destination.host,
@@ -211,6 +218,27 @@ def finish(
         "to": destination.span.end.isoformat(),
         "masked": destination.masked,
     }
+
+
+def finish(connection: Connection, noted: Noted, effect: Mapping[str, int]) -> None:
+    """Note that an export has ended, and what it came to; `effect` has its `rows`."""
+    with translate(name_of(connection)), connection.transaction():
+        connection.execute(_FINISH, [effect["rows"], noted.number])
+        audit.effect(connection, noted.audit, effect)
+
+
+_DESTROYED = """
+UPDATE cdr.export SET destroyed_at = now() WHERE folder = %s AND host = %s AND destroyed_at IS NULL
+"""
+
+
+def destroyed(connection: Connection, folder: str, host: str, author: Author) -> int:
+    """Take note that what was exported to a folder up to now is destroyed; how many exports that were. Raises
+    UsageError where there was none."""
+    target: dict[str, Json] = {"folder": folder, "host": host}
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(_FINISH, [effect["rows"], number])
-        note(cursor, author, "export", target, effect)
+        count = cursor.execute(_DESTROYED, [folder, host]).rowcount
+        if not count:
+            raise UsageError(f"the archive knows of no export to {folder} on {host} that is not destroyed already")
+        audit.note(cursor, author, "retention destroyed", target, {"exports": count})
+    return count

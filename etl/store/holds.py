@@ -193,6 +193,7 @@ class Guard:
 
     def protects(self, at: datetime, recorder: str | None, bodies: Sequence[bytes]) -> bool:
         """Whether a hold may cover what these documents say, received at that time from that recorder (None: history).
+        What is kept beside a document counts as one (`etl.store.quarantine.ABOUT`).
 
         A document may be about any call that began before it was received: for a hold of a time only its beginning
         counts.

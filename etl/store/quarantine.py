@@ -35,6 +35,14 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (digest) DO NOTHING
 
 _DISCARDED = "SELECT count(*) FROM cdr.quarantine WHERE digest = ANY(%s) AND state = 'discarded'"
 
+_OURS = (
+    *("kind", "sqlstate", "error", "detail", "reason", "channel", "asked", "purpose", "run"),
+    *("requested_at", "seen_at", "from", "to", "boot", "booted_at", "now"),
+)
+ABOUT = f"convert_to(origin, 'UTF8'), convert_to((note - '{{{','.join(_OURS)}}}'::text[])::text, 'UTF8')"
+"""SQL: what is kept beside a document and can name somebody, as documents too: the path of a file, and what was noted,
+but for our own words, which have years and numbers in them."""
+
 _NAMING = ("kind", "call_id", "sqlstate", "error")
 
 _FILES = "SELECT EXISTS (SELECT FROM cdr.quarantine WHERE state = 'open' AND note->>'kind' = 'file')"
@@ -98,9 +106,11 @@ def _names_erased(cursor: Cursor, found: Quarantined) -> bool:
 
 
 def _cleared(found: Quarantined) -> Quarantined:
-    """Of its note only what it is and of which call; whatever else was noted may come from the document."""
+    """Of its note only what it is and of which call; whatever else was noted may come from the document, and the path
+    of a file may name somebody."""
     note = {key: value for key, value in found.note.items() if key in _NAMING}
-    return replace(found, body=b"", note={**note, "erased": True})
+    origin = Kind.FILE.value if note.get("kind") == Kind.FILE else found.origin
+    return replace(found, origin=origin, body=b"", note={**note, "erased": True})
 
 
 def discarded(connection: Connection, found: Sequence[Quarantined]) -> int:

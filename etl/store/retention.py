@@ -19,6 +19,7 @@ from etl.store import gate, merge
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import DatabaseConflict, translate
 from etl.store.holds import BEGAN, HELD, Guard
+from etl.store.quarantine import ABOUT
 from etl.store.staging import Key
 
 PAGE = 1_000
@@ -34,6 +35,18 @@ functions of sql/retention.sql have the same."""
 
 _GOES_ON = "EXISTS (SELECT FROM cdr.listed_call l WHERE l.call_id = c.call_id AND l.id_time = c.id_time)"
 """SQL: whether its recorder still lists the call `c`: then it stays however old it is."""
+
+
+_TOO_YOUNG = """
+SELECT m.age::text FROM cdr.minimum_age m WHERE %s > cdr.youngest_to_expire()
+"""
+
+
+def kept_by_owner(connection: Connection, before: datetime) -> str | None:
+    """How long the archive's owner has calls kept at least, if some that began before this moment are younger."""
+    with translate(name_of(connection)), connection.transaction():
+        row = connection.execute(_TOO_YOUNG, [before]).fetchone()
+    return None if row is None else str(row[0])
 
 
 def move(connection: Connection, before: datetime) -> datetime:
@@ -231,8 +244,8 @@ def delete_rest(connection: Connection, before: datetime, *, dry_run: bool = Fal
     return counts
 
 
-_QUARANTINED = """
-SELECT id, observed_at, recorder, CASE WHEN %(bodies)s THEN body END FROM cdr.quarantine
+_QUARANTINED = f"""
+SELECT id, observed_at, recorder, CASE WHEN %(bodies)s THEN body END, {ABOUT} FROM cdr.quarantine
 WHERE observed_at < %(before)s AND id > %(after)s ORDER BY id LIMIT %(page)s
 """
 

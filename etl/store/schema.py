@@ -251,7 +251,7 @@ audit = Table(
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True, comment="Id of the row"),
     _time("at", "When it was done", default="now()"),
-    _text("who", "Who did it: user of the operating system and host"),
+    _text("who", "Who did it: user of the operating system and host; of what the database notes by itself, its user"),
     _text("action", "What was done"),
     Column("target", JSONB, nullable=False, comment="To which rows"),
     _text("reason", "Why, in the words of who did it", nullable=True),
@@ -532,6 +532,18 @@ expiry = Table(
     comment="Deletion by age: how far it has come. No row: nothing was ever deleted by age",
 )
 
+minimum_age = Table(
+    "minimum_age",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="Always 1"),
+    Column("age", Interval, nullable=False, comment="The age, such as 6 years 11 mons"),
+    _time("set_at", "When it was set", default="now()"),
+    CheckConstraint("id = 1", name="one_minimum"),
+    CheckConstraint("age >= interval '0' AND age <= interval '1000 years'", name="sensible_age"),
+    comment="How old a call must be at least before it is deleted by age, whoever asks for it."
+    " Set by cdr.set_minimum_age; no row: any age will do",
+)
+
 export = Table(
     "export",
     metadata,
@@ -545,6 +557,7 @@ export = Table(
     _time("started_at", "When it began", default="now()"),
     _time("finished_at", "When it ended; null while it goes on, or if it was interrupted", nullable=True),
     Column("rows", BigInteger, nullable=True, comment="Calls in it; null before it ended"),
+    _time("destroyed_at", "When somebody took note that what it wrote is destroyed; null: nobody did", nullable=True),
     comment="Exports of calls: where copies of personal data went",
 )
 

@@ -196,6 +196,20 @@ def test_the_archive_remembers_where_its_calls_went(conn: Connection, run: Expor
     assert note[3] == {"rows": 1, "files": 1, "written": 1, "removed": 0}
 
 
+def test_an_export_that_was_interrupted_is_in_the_audit(conn: Connection, run: Export, tmp_path: Path) -> None:
+    """It was to be found in cdr.export alone, though calls had left."""
+    add(conn, "a", 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(on_progress=interrupt_after(1))
+    run()
+    with conn.transaction():
+        noted = conn.execute("SELECT action, target, effect->'rows' FROM cdr.audit ORDER BY id").fetchall()
+        numbers = [row[0] for row in conn.execute("SELECT id FROM cdr.export ORDER BY id")]
+    assert [(action, rows) for action, _, rows in noted] == [("export", None), ("export", 1)]
+    assert [target["id"] for _, target, _ in noted] == numbers
+    assert noted[0][1]["folder"] == str(tmp_path / "lake")
+
+
 # Who may ----------------------------------------------------------------------------------------------------------
 
 

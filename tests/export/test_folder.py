@@ -142,6 +142,24 @@ def test_what_a_killed_export_left_is_cleared_away(tmp_path: Path) -> None:
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*arquet*")] == [noted.path]
 
 
+def test_what_a_killed_export_left_never_stands_beside_a_younger_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its calls would pass for as young as that, and for erased."""
+    with opened(tmp_path) as place:
+        place.begin(EMPTY)
+        put(place, "never noted")
+        assert [each.month for each in place.left()] == ["2026-03"]
+
+        def kill(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(folder.Folder, "_save", kill)
+        with pytest.raises(KeyboardInterrupt):
+            place.begin(replace(EMPTY, created=NOON.replace(month=5)))
+        assert place.left() == []
+
+
 def test_a_kill_in_the_very_beginning_does_not_lock_the_folder(tmp_path: Path) -> None:
     (tmp_path / ".unfinished.json.part").write_text("{")
     with opened(tmp_path) as place:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from support.command import Here, Result
 from support.postgres import Server, connection, fresh_database
 from support.retention import Archive
 
@@ -25,7 +27,9 @@ _TABLES = (
     "erased_call",
     "legal_hold",
     "expiry",
+    "minimum_age",
     "export",
+    "backfill_run",
     "audit",
 )
 
@@ -68,3 +72,12 @@ def another(url: str) -> Iterator[Callable[[], Connection]]:
     """Opens further connections to the same archive."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(connection(url))
+
+
+@pytest.fixture
+def cdr(archive: Archive, tmp_path: Path, here: Here) -> Callable[..., Result]:
+    """The command on the archive of the test, from which what is older than five years may go."""
+    (tmp_path / "cdr.toml").write_text(
+        f'[database]\nurl = "{archive.url}"\n[retention]\nkeep = "5y"\n[worker]\ndata_dir = "var"\n'
+    )
+    return here

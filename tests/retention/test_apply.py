@@ -261,9 +261,10 @@ def test_documents_lists_and_what_was_done_go_with_their_age(archive: Archive) -
 def test_the_audit_says_who_and_how_many_and_names_nobody(archive: Archive) -> None:
     archive.store(make("a", OLD, source_name="John"))
     apply(archive.conn, CUTOFF, CLERK)
-    [(who, action, target, effect)] = archive.rows("SELECT who, action, target, effect FROM cdr.audit")
+    (who, action, target, effect), moved = archive.rows("SELECT who, action, target, effect FROM cdr.audit ORDER BY id")
     assert (who, action, target) == ("clerk@desk", "retention apply", {"before": CUTOFF.isoformat()})
     assert (effect["calls"], effect["months"]) == (1, 1)
+    assert moved == ("postgres", "limit moved", {"from": None, "to": CUTOFF.isoformat()}, {})
 
 
 # Others at the same moment ----------------------------------------------------------------------------------------

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.command import Here, Result
+from support.command import Result
 from support.postgres import Server
-from support.retention import CLERK, OLD, YOUNG, Archive, make
+from support.retention import OLD, Archive, make
 
 from etl import config
-from etl.calls.ids import UNTIMED
 from etl.cli.archive import opened
 from etl.cli.audited import audited
-from etl.jobs.retention import apply
-from etl.lake.folder import WHOLE
-from etl.lake.manifest import File, Manifest
 from etl.store import gate
 
 pytestmark = pytest.mark.slow
@@ -29,15 +24,6 @@ pytestmark = pytest.mark.slow
 def server(embedded_server: Server) -> Server:
     """One server will do: the SQL is tested elsewhere."""
     return embedded_server
-
-
-@pytest.fixture
-def cdr(archive: Archive, tmp_path: Path, here: Here) -> Callable[..., Result]:
-    """The command on the archive of the test, from which what is older than five years may go."""
-    (tmp_path / "cdr.toml").write_text(
-        f'[database]\nurl = "{archive.url}"\n[retention]\nkeep = "5y"\n[worker]\ndata_dir = "var"\n'
-    )
-    return here
 
 
 Cdr = Callable[..., Result]
@@ -118,56 +104,6 @@ def test_erase_ends_with_5_while_something_of_the_party_is_held(archive: Archive
     assert (code, json.loads(out)["counts"]["held"]) == (5, 1)
     cdr("retention", "release", "1", "--reason", "closed")
     assert cdr("retention", "erase", "--party", "John", "--reason", "asked")[0] == 0
-
-
-def note_export(archive: Archive, folder: Path, host: str, at: datetime) -> None:
-    archive.change(
-        "INSERT INTO cdr.export (folder, host, from_time, to_time, masked, who, started_at, finished_at)"
-        " VALUES (%s, %s, %s, %s, false, 'w', %s, %s)",
-        str(folder), host, YOUNG, YOUNG + timedelta(days=1), at, at,
-    )  # fmt: skip
-
-
-def test_exported_files_that_show_an_erased_call_are_named(archive: Archive, cdr: Cdr, tmp_path: Path) -> None:
-    at = datetime.now(UTC) - timedelta(hours=1)
-    files = []
-    for recorder in ("ny-1", "ny-2"):
-        path = f"calls/month=2024-05/recorder={recorder}/calls.parquet"
-        (tmp_path / path).parent.mkdir(parents=True)
-        (tmp_path / path).write_bytes(b"x")
-        span = (YOUNG, YOUNG + timedelta(days=1))
-        files.append(File(path, "2024-05", recorder, *span, 1, 1, "", None, None, "", "", at))
-    (tmp_path / WHOLE).write_text(Manifest(False, "0004", *span, at, tuple(files)).dump())
-    archive.store(make("a", id_time=UNTIMED, source_name="John"), make("b", recorder="ny-2"))
-    note_export(archive, tmp_path, socket.gethostname(), at)
-    note_export(archive, tmp_path, "elsewhere", at)
-    code, out, _ = cdr("retention", "erase", "--party", "John", "--reason", "asked", "--json")
-    copies = json.loads(out)["copies"]
-    assert code == 5
-    assert {copy["host"]: copy["files"] for copy in copies} == {
-        socket.gethostname(): [files[0].path],
-        "elsewhere": None,
-    }
-    (tmp_path / files[0].path).unlink()
-    note_export(archive, tmp_path, "elsewhere", datetime.now(UTC) + timedelta(minutes=1))
-    assert cdr("retention", "erase", "--party", "John", "--reason", "asked", "--json")[0] == 0
-
-
-def test_exports_of_the_limits_own_month_are_named_if_they_show_what_was_deleted(
-    archive: Archive, tmp_path: Path
-) -> None:
-    """A damaged file too: calls can be read from it."""
-    month, limit = datetime(2017, 6, 1, tzinfo=UTC), datetime(2017, 6, 15, tzinfo=UTC)
-    files = []
-    for recorder, first in (("ny-1", limit - timedelta(days=1)), ("ny-2", limit)):
-        path = f"calls/month=2017-06/recorder={recorder}/calls.parquet"
-        (tmp_path / path).parent.mkdir(parents=True)
-        (tmp_path / path).write_bytes(b"x")
-        span = (month, month + timedelta(days=30))
-        files.append(File(path, "2017-06", recorder, *span, 1, 1, "", first, first, "", "", YOUNG))
-    (tmp_path / WHOLE).write_text(Manifest(False, "0004", *span, YOUNG, tuple(files)).dump())
-    note_export(archive, tmp_path, socket.gethostname(), YOUNG)
-    assert [copy.files for copy in apply(archive.conn, limit, CLERK).copies] == [(files[0].path,)]
 
 
 def test_what_a_command_came_to_is_noted_though_its_connection_was_lost(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 from zlib import compress
@@ -17,10 +18,11 @@ from etl.fields import FIELDS, HIDDEN
 from etl.ingest.interpret import Interpreter
 from etl.jobs.retention import apply, erase
 from etl.model import Fact, Kind, Quarantined
-from etl.store import erasure, holds, reconcile
+from etl.store import backfill, erasure, folders, holds, reconcile
 from etl.store.database import Connection
 from etl.store.elements import ERASED
 from etl.store.explain import explain
+from etl.store.folders import Mark
 from etl.store.holds import Wanted
 from etl.store.rebuild import rebuild
 from etl.store.write import Batch
@@ -312,6 +314,61 @@ def test_documents_that_a_hold_may_cover_stay(archive: Archive) -> None:
     assert (counts["documents"], counts["documents_held"]) == (0, 1)
     holds.release(archive.conn, 1, CLERK)
     assert erase(archive.conn, "John", CLERK).counts["documents"] == 1
+
+
+MEDIA = "/media/2025-03/+12125550199_in.xml"
+
+
+def in_file(path: str = MEDIA, body: bytes = b"<x", **note: Any) -> Quarantined:
+    return Quarantined(YOUNG, None, path, "not_well_formed", body, note={"kind": "file", **note})
+
+
+@pytest.mark.parametrize(
+    ("document", "party", "found"),
+    [
+        (in_file(), "+12125550199", True),
+        (in_file("/media/Müller, Hans/1.xml"), "müller hans", True),
+        (in_file("/media/1.xml", name="John"), "John", True),
+        (in_file("/media/1.xml", detail="70000 bytes"), "70000", False),
+        (in_file("/media/1.xml", sqlstate="22021"), "22021", False),
+        (in_file("/media/10001.xml"), "1000", False),
+    ],
+)
+def test_a_party_that_only_the_path_of_a_file_or_a_note_names_is_found(
+    archive: Archive, document: Quarantined, party: str, found: bool
+) -> None:
+    """A file that nobody could read kept its path, and the number in it, for good."""
+    archive.writer.write(Batch(quarantined=[document]))
+    assert erase(archive.conn, party, CLERK).counts["documents"] == found
+    assert archive.rows("SELECT count(*) FROM cdr.quarantine") == [(not found,)]
+
+
+@pytest.mark.parametrize("wanted", [Wanted(party="+12125550199"), Wanted(call_id="a")])
+def test_a_file_that_only_its_path_or_note_shows_to_be_held_stays(archive: Archive, wanted: Wanted) -> None:
+    archive.writer.write(Batch(quarantined=[in_file(body=b"<x John", call_id="a")]))
+    holds.hold(archive.conn, wanted, CLERK)
+    assert erase(archive.conn, "John", CLERK).counts["documents_held"] == 1
+    assert apply(archive.conn, YOUNG + timedelta(days=1), CLERK).counts["documents"] == 0
+    holds.release(archive.conn, 1, CLERK)
+    assert erase(archive.conn, "John", CLERK).counts["documents"] == 1
+
+
+def test_a_file_of_an_erased_call_that_comes_later_leaves_no_path(archive: Archive) -> None:
+    archive.store(everything("a"))
+    erase(archive.conn, "John", CLERK)
+    late = in_file(body=b'<Call id="a"')
+    assert archive.writer.write(Batch(quarantined=[late])).quarantined == {(None, "not_well_formed"): 1}
+    assert archive.rows("SELECT origin, body FROM cdr.quarantine") == [("file", b"")]
+    assert archive.writer.write(Batch(quarantined=[late])).quarantined == {}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_folder_of_an_unfinished_backfill_that_names_the_party_is_forgotten(archive: Archive, dry_run: bool) -> None:
+    run = backfill.begin(archive.conn, "files", {"paths": ["/media"]})
+    paths = ["/media/+12125550199", "/media/other", "/media/\udcff 12125550199"]
+    folders.mark(archive.conn, run.id, [Mark(path, 1, b"") for path in paths])
+    assert erase(archive.conn, "+12125550199", CLERK, dry_run=dry_run).counts["folders"] == 2
+    assert archive.rows("SELECT count(*) FROM cdr.backfill_folder") == [(3 if dry_run else 1,)]
 
 
 def test_lists_of_reconciliation_that_show_an_erased_call_are_removed(archive: Archive) -> None:

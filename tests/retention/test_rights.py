@@ -127,6 +127,10 @@ TRUNCATE cdr.legal_hold
 DELETE FROM cdr.expiry
 UPDATE cdr.expiry SET before = '-infinity'
 INSERT INTO cdr.expiry (id, before) VALUES (2, now())
+INSERT INTO cdr.minimum_age (id, age) VALUES (1, '0')
+UPDATE cdr.minimum_age SET age = '0'
+DELETE FROM cdr.minimum_age
+SELECT cdr.set_minimum_age(NULL)
 DELETE FROM cdr.erased_call
 UPDATE cdr.erased_call SET call_id = 'x'
 DELETE FROM cdr.export
@@ -203,6 +207,84 @@ def test_the_limit_of_age_moves_neither_back_nor_beyond_now(archive: Archive, as
     for beyond in ("infinity", str(datetime.now(UTC) + HOUR)):
         with pytest.raises(psycopg.DataError, match="later than now"), walter.transaction():
             walter.execute("SELECT cdr.expire(%s)", [beyond])
+
+
+ALL_BY_HAND = """
+SELECT d.call_id FROM cdr.call c, cdr.delete_expired(ARRAY[c.call_id], ARRAY[c.id_time], now()) d ORDER BY 1
+"""
+
+
+def test_a_writer_who_deletes_what_is_young_leaves_a_row_in_the_audit(archive: Archive, as_user: As) -> None:
+    """By the functions, with an age of its own: it deleted the whole archive, and nothing told of it."""
+    archive.store(make("a", OLD), make("young", YOUNG, id_time=UNTIMED))
+    walter = as_user("walter")
+    for _ in range(2):  # the second time the limit stays
+        with walter.transaction():
+            walter.execute("SELECT cdr.expire(%s)", [CUTOFF])
+    with walter.transaction():
+        walter.execute("SELECT cdr.expire(now())")
+        assert walter.execute("SELECT cdr.drop_expired_month('2015-03-01', now())").fetchone() == (1,)
+        assert walter.execute(ALL_BY_HAND.encode()).fetchall() == [("young",)]
+        walter.execute("UPDATE cdr.audit SET effect = '{}'")
+    first, second = archive.rows("SELECT who, action, target, reason, effect FROM cdr.audit ORDER BY id")
+    limit = archive.rows("SELECT before FROM cdr.expiry")[0][0].isoformat()
+    assert first == ("walter", "limit moved", {"from": None, "to": CUTOFF.isoformat()}, None, {})
+    assert second == ("walter", "limit moved", {"from": CUTOFF.isoformat(), "to": limit}, None, {})
+
+
+def test_no_writer_deletes_what_is_younger_than_the_owner_has_set(archive: Archive, as_user: As) -> None:
+    archive.store(make("a", OLD), make("young", YOUNG, id_time=UNTIMED))
+    walter, olga = as_user("walter"), as_user("olga")
+    with olga.transaction():
+        olga.execute("SELECT cdr.set_minimum_age('5 years')")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="kept for longer"), walter.transaction():
+        walter.execute("SELECT cdr.expire(now() - interval '5 years' + interval '2 hours')")
+    with walter.transaction():
+        walter.execute("SELECT cdr.expire(now() - interval '5 years')")
+        assert walter.execute(ALL_BY_HAND.encode()).fetchall() == [("a",)]
+    assert archive.rows("SELECT who, action, target FROM cdr.audit ORDER BY id")[0] == (
+        "olga",
+        "minimum age",
+        {"age": "5 years"},
+    )
+
+
+def test_an_age_that_the_owner_sets_later_binds_though_the_limit_has_moved_already(
+    archive: Archive, as_user: As
+) -> None:
+    archive.store(make("a", OLD), make("young", YOUNG, id_time=UNTIMED))
+    walter, olga = as_user("walter"), as_user("olga")
+    with walter.transaction():
+        walter.execute("SELECT cdr.expire(now())")
+    with olga.transaction():
+        olga.execute("SELECT cdr.set_minimum_age('50 years')")
+    with walter.transaction():
+        assert walter.execute("SELECT cdr.drop_expired_month('2015-03-01', now())").fetchone() == (None,)
+        assert walter.execute(ALL_BY_HAND.encode()).fetchall() == []
+    with olga.transaction():
+        olga.execute("SELECT cdr.set_minimum_age(NULL)")
+    with walter.transaction():
+        assert walter.execute(ALL_BY_HAND.encode()).fetchall() == [("a",), ("young",)]
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_retention_that_is_shorter_than_the_owner_has_set_is_a_slip(
+    archive: Archive, as_user: As, cdr: Cdr, words: tuple[str, ...]
+) -> None:
+    archive.store(make("a", OLD))
+    archive.change("SELECT cdr.set_minimum_age('6 years')")
+    done = cdr("walter", "retention", "apply", *words)
+    assert (done.code, archive.calls) == (2, ["a"])
+    assert "at least 6 years: make retention.keep as long" in done.err
+    archive.change("SELECT cdr.set_minimum_age('5 years')")
+    assert cdr("walter", "retention", "apply").code == 0
+    assert archive.calls == []
+
+
+@pytest.mark.parametrize("age", ["-1 day", "1001 years"])
+def test_an_age_that_means_nothing_is_refused(archive: Archive, age: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        archive.change("SELECT cdr.set_minimum_age(%s)", age)
 
 
 def test_facts_that_move_are_not_lost_though_a_writer_may_move_them(archive: Archive, as_user: As) -> None:

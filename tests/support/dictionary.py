@@ -29,7 +29,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("verify_run", "verify_finding"),
     ),
     "Readers, retention and audit": (
-        *("audit", "mask_key", "legal_hold", "held_call", "listed_call", "erased_call", "expiry", "export"),
+        *("audit", "mask_key", "legal_hold", "held_call", "listed_call"),
+        *("erased_call", "expiry", "minimum_age", "export"),
     ),
     "Codes": ("cause", "direction", "audio_codec", "signaling", "modality"),
 }
