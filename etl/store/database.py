@@ -18,7 +18,7 @@ from etl.store.errors import translate
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 Cursor: TypeAlias = "psycopg.Cursor[TupleRow]"
 
-NEEDED = "0005"
+NEEDED = "0006"
 """The oldest revision of the schema that this version can write to."""
 
 _SETTINGS: Mapping[str, object] = {
