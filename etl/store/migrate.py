@@ -29,6 +29,8 @@ from etl.store.schema import SCHEMA, metadata
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LOCK = "SELECT pg_advisory_lock(hashtextextended('cdr.migrate', 0))"
+TRIES = 5
+"""How often the files of `sql/` are applied, where each time a deadlock comes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,7 @@ def upgrade(url: str) -> Upgraded:
         config.attributes["connection"] = connected
         command.upgrade(config, "head")
         connected.commit()
-        files = _apply_files(connected)
-        connected.commit()
+        files = _apply(connected)
         return Upgraded(before, _revision(connected) or "", files, _for_administrator(connected))
 
 
@@ -129,6 +130,21 @@ def sql_folder() -> Path:
 def sql_files() -> dict[str, str]:
     """The files of `sql/`, in the order in which they are applied: by name."""
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(sql_folder().glob("*.sql"))}
+
+
+def _apply(connected: Connection, tries: int = TRIES) -> tuple[str, ...]:
+    """Apply the files, once more where a worker was in the way: it writes as soon as the revision is right, and locks
+    the same tables in another order."""
+    try:
+        files = _apply_files(connected)
+        connected.commit()
+    except (DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if tries == 1 or not isinstance(cause, psycopg.errors.DeadlockDetected):
+            raise
+        connected.rollback()
+        return _apply(connected, tries - 1)
+    return files
 
 
 def _apply_files(connected: Connection) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from etl.fields import FIELDS
 from etl.store import database as db
 from etl.store import migrate
 from etl.store.database import Connection
+from etl.store.errors import DatabaseConflict
 
 pytestmark = pytest.mark.slow
 
@@ -135,12 +136,14 @@ def test_a_view_that_somebody_changed_by_hand_is_what_its_file_says_once_it_is_a
     assert tables(DEFINITIONS) == before
 
 
-def test_an_archive_of_the_revision_before_gets_its_index_and_a_column_of_completeness(
+def test_an_archive_of_revision_4_gets_an_index_a_minimum_age_and_a_column_of_completeness(
     database: str, conn: Connection, tables: Query
 ) -> None:
     """A function with another column cannot be replaced: it is made anew, and analysts may ask it as before."""
     with conn.transaction():
         conn.execute("DROP INDEX cdr.call_long")
+        conn.execute("DROP TABLE cdr.minimum_age CASCADE")
+        conn.execute("ALTER TABLE cdr.export DROP COLUMN destroyed_at")
         conn.execute("DROP VIEW report.completeness")
         conn.execute("DROP FUNCTION report.completeness_between(timestamptz, timestamptz)")
         conn.execute("""
@@ -157,6 +160,25 @@ def test_an_archive_of_the_revision_before_gets_its_index_and_a_column_of_comple
     with conn.transaction():
         conn.execute("SET LOCAL ROLE cdr_analyst")
         assert conn.execute("SELECT length FROM report.completeness").fetchall() == []
+
+
+@pytest.mark.parametrize(("deadlocks", "applied"), [(2, True), (migrate.TRIES, False)])
+def test_a_worker_that_began_to_write_had_an_upgrade_fail_by_a_deadlock(
+    database: str, conn: Connection, monkeypatch: pytest.MonkeyPatch, deadlocks: int, applied: bool
+) -> None:
+    """The server says so, here because a file does: so many times."""
+    file = f"""
+        DO $$ BEGIN IF nextval('public.tries') <= {deadlocks} THEN RAISE deadlock_detected; END IF; END $$
+    """
+    with conn.transaction():
+        conn.execute("CREATE SEQUENCE public.tries")
+    files = migrate.sql_files()
+    monkeypatch.setattr(migrate, "sql_files", lambda: {**files, "zz.sql": file})
+    if applied:
+        assert migrate.upgrade(database).files == ("zz.sql",)
+    else:
+        with pytest.raises(DatabaseConflict):
+            migrate.upgrade(database)
 
 
 def test_two_upgrades_at_once_wait_for_each_other(server: Server) -> None:
