@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
@@ -99,7 +99,7 @@ def _journal(seen: Evidence) -> Iterator[Verdict]:
 
 def _tables(seen: Evidence) -> Iterator[Verdict]:
     for name in sorted(seen.samples[-1].get("tables", {})):
-        shares = windows([_dead(sample, name) for sample in seen.samples if name in sample.get("tables", {})], "dead")
+        shares = windows(list(_dead(seen.samples, name)), "dead")
         half = shares[len(shares) // 2 :]
         yield Verdict(f"dead rows of {name}: most, second half", f"{max(half):.1%}", f"{DEAD:.0%}", max(half) <= DEAD)
     for size in seen.sizes:
@@ -108,10 +108,14 @@ def _tables(seen: Evidence) -> Iterator[Verdict]:
         yield Verdict(f"size of {size.table} beside a fresh copy", told, f"{BLOAT} times", size.bytes <= bound)
 
 
-def _dead(sample: Sample, name: str) -> Sample:
-    table = sample["tables"][name]
-    dead = max(table["dead"] - FEW, 0)
-    return {"sent": sample["sent"], "dead": dead / max(table["live"] + dead, 1)}
+def _dead(samples: Iterable[Sample], name: str) -> Iterator[Sample]:
+    """The share of dead rows. A crash takes PostgreSQL's counters with it: the live rows of before are still there."""
+    live = 0
+    for sample in samples:
+        if name in sample.get("tables", {}):
+            table = sample["tables"][name]
+            live, dead = max(live, table["live"]), max(table["dead"] - FEW, 0)
+            yield {"sent": sample["sent"], "dead": dead / max(live + dead, 1)}
 
 
 def _metrics(seen: Evidence) -> Iterator[Verdict]:

@@ -93,6 +93,12 @@ def test_a_spike_is_no_growth(seen: Evidence) -> None:
     assert broken(spike) == []
 
 
+def test_live_rows_that_postgresql_forgot_in_a_crash_are_not_taken_for_dead(seen: Evidence) -> None:
+    """Its counters begin anew: 30,000 dead rows beside 20,000 live ones, in a table of a million."""
+    forgot = {"tables": {"call": {"live": 20_000, "dead": 30_000}}}
+    assert broken(with_samples(seen, lambda n, was: forgot if n > SAMPLES // 2 else {})) == []
+
+
 def test_growth_is_that_of_the_second_half_and_of_most_of_its_windows() -> None:
     assert growth([10, 60, 70, 80, 100, 101, 102, 103]) == pytest.approx(3)
     assert growth([10, 60, 70, 80, 100, 100, 100, 130]) == pytest.approx(15)
