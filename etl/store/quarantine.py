@@ -37,7 +37,7 @@ _DISCARDED = "SELECT count(*) FROM cdr.quarantine WHERE digest = ANY(%s) AND sta
 
 _OURS = (
     *("kind", "sqlstate", "error", "detail", "reason", "channel", "asked", "purpose", "run"),
-    *("requested_at", "seen_at", "from", "to", "boot", "booted_at", "now"),
+    *("requested_at", "seen_at", "from", "to", "boot", "booted_at", "now", "seen"),
 )
 ABOUT = f"convert_to(origin, 'UTF8'), convert_to((note - '{{{','.join(_OURS)}}}'::text[])::text, 'UTF8')"
 """SQL: what is kept beside a document and can name somebody, as documents too: the path of a file, and what was noted,
