@@ -104,7 +104,10 @@ class Adopter:
             self._soon.wait(LOOK_EVERY)
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Whatever fails is said, and tried again at the next look; it keeps nobody from the rest."""
+        """Whatever fails is said, and tried again at the next look; it keeps nobody from the rest. Nothing is begun any
+        more once we are to stop: it may wait for a lock."""
+        if self._stopped.is_set():
+            return
         try:
             work()
         except DatabaseError as error:
