@@ -69,7 +69,6 @@ class Adopter:
         self._stopped = threading.Event()
         self._soon = threading.Event()
         self._doubtful = threading.Event()
-        self._doubtful.set()
         self._loader: Loader | None = None
         self._orphans: list[HeldJournal] = []
         self._free_since: dict[UUID, timedelta] = {}
@@ -99,9 +98,9 @@ class Adopter:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self._soon.clear()
             self._guarded(self._look)
             self._soon.wait(LOOK_EVERY)
+            self._soon.clear()  # whoever sets it has said before what for
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Whatever fails is said, and tried again at the next look; it keeps nobody from the rest. Nothing is begun any
