@@ -171,6 +171,11 @@ def _stored_checksums(connected: Connection) -> dict[str, str]:
     return {row.name: row.checksum for row in rows}
 
 
+def run_beside(connected: Connection, migration: str) -> None:
+    """Run the SQL file that lies beside a migration; `migration` is its `__file__`."""
+    _run(connected, Path(migration).with_suffix(".sql").read_text(encoding="utf-8"))
+
+
 def _run(connected: Connection, content: str) -> None:
     """A file holds several statements: straight through the driver."""
     driver = connected.connection.driver_connection

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from alembic import op
+
+from etl.store.migrate import run_beside
 
 revision = "0005"
 down_revision = "0004"
@@ -13,10 +13,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Run the SQL beside this file; several statements, so straight through the driver."""
-    driver = op.get_bind().connection.driver_connection
-    assert driver is not None
-    driver.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+    """Run the SQL beside this file."""
+    run_beside(op.get_bind(), __file__)
 
 
 def downgrade() -> None:
