@@ -15,19 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise, zip_longest
 from typing import TypeAlias
 from uuid import UUID
 
-from etl.calls.intervals import Spans, intersect, span, subtract, union
+from etl.calls.intervals import FOREVER, Spans, intersect, span, subtract, union
 from etl.errors import CdrError
 from etl.model import Draft, Interval, Json, What
 
 CLOCK_STEP = timedelta(seconds=1)
 """The clock was set when it jumps by more than this (section 7 of the contract, "Clocks")."""
-FOREVER = datetime.max.replace(tzinfo=UTC)
-"""The end of a span that has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from etl.calls.coverage import FOREVER, Break, SessionState, covered
-from etl.calls.intervals import Spans, contains, intersect, span, subtract, union
+from etl.calls.coverage import Break, SessionState, covered
+from etl.calls.intervals import FOREVER, Spans, contains, intersect, span, subtract, union
 from etl.model import Interval
 
 

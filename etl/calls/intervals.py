@@ -7,11 +7,14 @@ are aware UTC datetimes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from etl.model import Interval
 
 Spans = tuple[Interval, ...]
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
+"""The end of a span that has none."""
 
 
 def span(start: datetime, end: datetime) -> Spans:

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from etl.calls.gaps import suffices
 from etl.calls.history import Evidence, judge, widened, windows
-from etl.calls.intervals import Spans, intersect, union
+from etl.calls.intervals import FOREVER, Spans, intersect, union
 from etl.calls.retention import expired_before
 from etl.config import Settings
 from etl.errors import HistoryUnreadable
@@ -37,7 +37,6 @@ OLDEST = timedelta(days=1)
 """A metadata file is written when its call has ended: one modified so long before a span holds no call of it."""
 NOT_STORED = "The last of them were not stored; what was stored before, 'cdr rebuild' mends in the right zone."
 """What becomes of rows in a wrong zone."""
-_FOREVER = datetime.max.replace(tzinfo=UTC)
 
 OnWritten: TypeAlias = Callable[[Written], None]
 
@@ -251,7 +250,7 @@ class Intake:
         first = start if isinstance(start, datetime) else end
         if not isinstance(first, datetime):
             return True  # nobody can tell
-        last = end if isinstance(end, datetime) else _FOREVER if fact.kind is Kind.UNFINISHED else first
+        last = end if isinstance(end, datetime) else FOREVER if fact.kind is Kind.UNFINISHED else first
         place = bisect_right(self._starts, last)
         return place > 0 and first < self._spans[place - 1].end
 

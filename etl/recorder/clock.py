@@ -8,10 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from etl.calls.coverage import Reading
-
-STEP = timedelta(seconds=1)
-"""A clock that jumps by more than this was set (section 7 of the contract, "Clocks")."""
+from etl.calls.coverage import CLOCK_STEP, Reading
 
 TOGETHER = 0.1
 """Seconds within which two clocks count as read at one moment: much less than a step."""
@@ -107,7 +104,7 @@ class Watch:
         found: list[Pause | Step] = []
         if passed > self._margin:
             found.append(Pause(last.now, expected))
-        if abs(reading.booted_at - self._told.booted_at) > STEP:  # small steps add up
+        if abs(reading.booted_at - self._told.booted_at) > CLOCK_STEP:  # small steps add up
             set_by = reading.now - expected
             found.append(Step(expected, reading.now if set_by > timedelta() else last.now + set_by, last.now))
             self._told = reading

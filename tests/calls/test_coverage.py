@@ -32,7 +32,7 @@ from etl.calls.coverage import (
     settled,
     withdrawn,
 )
-from etl.calls.intervals import Spans, intersect, span
+from etl.calls.intervals import FOREVER, Spans, intersect, span
 from etl.errors import CdrError
 from etl.model import Draft, Interval, Json, What
 
@@ -386,7 +386,7 @@ def held_to(states: list[tuple[SessionState, float]], now: Reading) -> list[tupl
 
 
 def since(second: float) -> Spans:
-    return span(at(second), coverage.FOREVER)
+    return span(at(second), FOREVER)
 
 
 def alive(number: int, first: Draft, *lines: Draft) -> SessionState:

@@ -18,7 +18,7 @@ from support.merge_oracle import Row, merge
 
 from etl.calls import coverage, gaps
 from etl.calls.coverage import SessionState
-from etl.calls.intervals import Spans, intersect, span, union
+from etl.calls.intervals import FOREVER, Spans, intersect, span, union
 from etl.config import Settings
 from etl.ingest.interpret import Interpreted, Interpreter
 from etl.model import FINISHED, Draft, Entry, Interval, Kind, State
@@ -231,9 +231,9 @@ class Laws:
             return
         first = min(each.subscribed_at for each in spans)
         covered = union(*(each.covered for each in spans))
-        missing: Spans = tuple(Interval(gap.start, gap.end or coverage.FOREVER) for gap in gaps.gaps(spans))
+        missing: Spans = tuple(Interval(gap.start, gap.end or FOREVER) for gap in gaps.gaps(spans))
         self.see(intersect(covered, missing) == (), "a moment is covered and in a gap")
-        whole = union(covered, missing, gaps.pending(spans)) == span(first, coverage.FOREVER)
+        whole = union(covered, missing, gaps.pending(spans)) == span(first, FOREVER)
         self.see(whole, "a moment is neither covered, nor pending, nor in a gap")
         live = [str(each.id) for each in self.stage.archive.sessions.values() if each.live]
         self.see(not live, f"sessions live that nobody has: {live}")

@@ -22,7 +22,7 @@ from support.recorders import NOON, detail, document, ended, failed, keepalive, 
 from etl.calls import coverage, gaps
 from etl.calls.coverage import SessionState
 from etl.calls.details import Outcome
-from etl.calls.intervals import Spans, intersect, span, union
+from etl.calls.intervals import FOREVER, Spans, intersect, span, union
 from etl.calls.reconcile import Act, Plan, Rule, Stored, conclude, plan, wants_second_list
 from etl.config import Settings
 from etl.ingest.interpret import Interpreter
@@ -519,9 +519,9 @@ class House(RuleBasedStateMachine):
         first = min(each.subscribed_at for each in spans)
         covered = union(*(each.covered for each in spans))
         found = gaps.gaps(spans)
-        missing: Spans = tuple(Interval(gap.start, gap.end or coverage.FOREVER) for gap in found)
+        missing: Spans = tuple(Interval(gap.start, gap.end or FOREVER) for gap in found)
         assert intersect(covered, missing) == ()
-        assert union(covered, missing, gaps.pending(spans)) == span(first, coverage.FOREVER)
+        assert union(covered, missing, gaps.pending(spans)) == span(first, FOREVER)
 
     @invariant()
     def what_happened_in_covered_time_was_received(self) -> None:
