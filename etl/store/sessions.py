@@ -18,6 +18,7 @@ from psycopg.types.range import Range
 from etl.calls import coverage
 from etl.calls.coverage import Reading, SessionState
 from etl.calls.intervals import Spans, span, subtract, union
+from etl.calls.repeats import comes_again
 from etl.store import gaps
 from etl.store.database import Connection, Cursor, name_of
 from etl.store.errors import translate
@@ -147,7 +148,7 @@ def withdraw_repeated(
     set right since; and of these recorders what lies in the future, whichever machine covered it. Returns what `store`
     returns."""
     with translate(name_of(connection)), connection.transaction(), connection.cursor() as cursor:
-        again = coverage.comes_again(_since_boot(cursor, reading.boot), reading)
+        again = comes_again(_since_boot(cursor, reading.boot), reading)
         doubtful = _doubtful(cursor, again, recorders, reading.now)
         left = [coverage.taken_back(state, away) for state, away in doubtful]
         changed = [state for state, (before, _) in zip(left, doubtful, strict=True) if state != before]

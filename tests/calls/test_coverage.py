@@ -23,7 +23,6 @@ from etl.calls.coverage import (
     Reading,
     SessionState,
     Subscribed,
-    comes_again,
     covered,
     dump,
     fold,
@@ -33,6 +32,7 @@ from etl.calls.coverage import (
     withdrawn,
 )
 from etl.calls.intervals import FOREVER, Spans, intersect, span
+from etl.calls.repeats import comes_again
 from etl.errors import CdrError
 from etl.model import Draft, Interval, Json, What
 

@@ -21,6 +21,7 @@ from etl.calls import coverage
 from etl.calls.coverage import Reading, SessionState
 from etl.calls.intervals import span, union
 from etl.calls.reconcile import Action, Stored
+from etl.calls.repeats import comes_again
 from etl.errors import DatabaseUnavailable
 from etl.model import FINISHED, Fact, Kind, Quarantined, State
 from etl.store.errors import CheckpointMoved
@@ -268,7 +269,7 @@ def close_session(connection: Connected, session: UUID, at: datetime, reason: st
 
 def withdraw_repeated(connection: Connected, recorders: Sequence[str], reading: Reading, margin: timedelta) -> Any:
     archive = connection.check()
-    again = coverage.comes_again(archive.sessions.values(), reading)
+    again = comes_again(archive.sessions.values(), reading)
     for state in [each for each in archive.sessions.values() if not each.live]:
         away = again.get(state.id, ())
         if state.recorder in recorders and any(each.end > reading.now + coverage.CLOCK_STEP for each in state.coverage):

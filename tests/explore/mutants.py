@@ -209,7 +209,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a clock set back takes nothing back from the sessions of dead processes",
-        {"etl.calls.coverage.comes_again": _nothing_comes_again},
+        {"explore.archive.comes_again": _nothing_comes_again},
     ),
     Mutant(
         "stamps stand still while a clock that was set back catches up", {"etl.ingest.sink.JournalSink.now": _stuck}
