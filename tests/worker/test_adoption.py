@@ -276,7 +276,7 @@ def test_a_clock_set_back_and_right_again_takes_back_what_a_session_covered_that
 ) -> None:
     """Found by a campaign: the data folder was deleted, and in the 15 s until its session was taken for ownerless the
     clock was wrong for less than a look of the adopter. Only a living session has seen it."""
-    _store_session(empty_embedded_conn, uuid4(), booted_at=_at(-700), messages=6)
+    _store_session(empty_embedded_conn, uuid4(), messages=6)
     orphanage = adopt()
     wait_for(lambda: bool(orphanage.adopter._free_since))
     living = _clocks_told((What.OPENED, 60, -700), (What.STEPPED, 7, -753), (What.STEPPED, 62, -700))
@@ -332,13 +332,12 @@ def test_a_session_without_owner_and_journal_is_closed_after_a_grace_and_not_bef
     assert rows(empty_embedded_conn, "SELECT from_time, to_time, reason FROM cdr.gap") == [(_at(3), None, "journal")]
 
 
-def _store_session(
-    conn: Connection, worker: UUID, since: float = 0, booted_at: datetime = NOON, messages: int = 1
-) -> None:
+def _store_session(conn: Connection, worker: UUID, since: float = 0, messages: int = 1) -> None:
+    """By a clock that was not set since: the adopter's."""
     session, state = uuid4(), None
     clocks: dict[str, Json] = {
         "boot": "a boot",
-        "booted_at": booted_at.isoformat(),
+        "booted_at": _at(-700).isoformat(),
         "now": _at(since + 1).isoformat(),
     }
     told: list[tuple[What, dict[str, Json], coverage.Heard | None]] = [
